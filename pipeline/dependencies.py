@@ -1,0 +1,69 @@
+"""What an action needs before it can start: the one definition that every room uses."""
+
+from __future__ import annotations
+
+__all__ = ["Message", "inputs_of", "message_for", "messages_from"]
+
+from typing import NamedTuple
+
+from pipeline.actions import Action, Kind
+from pipeline.schedule import Schedule
+
+_BACKWARDS = (Kind.B, Kind.I)
+
+
+class Message(NamedTuple):
+    """A tensor that crosses from one device to another: the sender's and the receiver's action."""
+
+    send: Action
+    receive: Action
+    source: int
+    target: int
+
+
+def inputs_of(action: Action, stages: int) -> tuple[tuple[int, str, int, int], ...]:
+    """The results a compute action consumes, as (stage, "F" | "B" | "I", micro-batch, half).
+
+    "B" stands for the input gradient, whoever computes it (B or I); "I" for the own input
+    backward that a W completes. A half of -1 means the whole micro-batch.
+    """
+    stage, kind = action.stage, action.kind
+    if kind is Kind.F:
+        return tuple((stage - 1, "F", m, -1) for m in action.microbatches) if stage else ()
+    if kind is Kind.W:
+        return ((stage, "I", action.microbatch, action.half),)
+    own = (stage, "F", action.microbatch, -1)
+    if stage == stages - 1:
+        return (own,)
+    return (own, (stage + 1, "B", action.microbatch, action.half))
+
+
+def message_for(action: Action, schedule: Schedule) -> Message | None:
+    """The message a compute action consumes, or None if its input is local (or there is none)."""
+    if action.kind is Kind.F and action.stage > 0:
+        sender, kinds = action.stage - 1, (Kind.SEND_F, Kind.RECV_F)
+    elif action.kind in _BACKWARDS and action.stage < schedule.stages - 1:
+        sender, kinds = action.stage + 1, (Kind.SEND_B, Kind.RECV_B)
+    else:
+        return None
+    return _message(action, sender, action.stage, kinds, schedule)
+
+
+def messages_from(action: Action, schedule: Schedule) -> Message | None:
+    """The message that carries the result of a compute action away, or None if it stays."""
+    if action.kind is Kind.F and action.stage < schedule.stages - 1:
+        receiver, kinds = action.stage + 1, (Kind.SEND_F, Kind.RECV_F)
+    elif action.kind in _BACKWARDS and action.stage > 0:
+        receiver, kinds = action.stage - 1, (Kind.SEND_B, Kind.RECV_B)
+    else:
+        return None
+    return _message(action, action.stage, receiver, kinds, schedule)
+
+
+def _message(action: Action, sender: int, receiver: int, kinds: tuple[Kind, Kind], schedule: Schedule) -> Message | None:
+    row = schedule.placement[schedule.replica_of[action.microbatch]]
+    source, target = row[sender], row[receiver]
+    if source == target:
+        return None
+    what = action[2:]
+    return Message(Action(sender, kinds[0], *what), Action(receiver, kinds[1], *what), source, target)

@@ -1,0 +1,82 @@
+"""What happened when, predicted or measured: the same shape for both, so one function judges both."""
+
+from __future__ import annotations
+
+__all__ = ["Category", "MemoryEvent", "Span", "Stream", "Timeline", "Transfer"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from pipeline.actions import Action, Step
+
+Stream = Literal["compute", "sync", "optimizer"]
+Source = Literal["predicted", "measured", "paced"]
+Category = Literal[
+    "weights", "gradients", "optimizer", "activations", "workspace", "buffers", "versions", "framework"
+]
+
+
+class Span(NamedTuple):
+    """One action of one device on one of its streams; nanoseconds from the iteration's start.
+
+    On the compute stream a span is work only: time spent waiting for a message is not in it.
+    """
+
+    device: int
+    stream: Stream
+    action: Step
+    start_ns: int
+    end_ns: int
+
+
+class Transfer(NamedTuple):
+    """One message: when its receive was posted, its data sent and arrived, and when it was needed.
+
+    `needed_ns` is when the consumer had everything else and began to wait for it (or found it).
+    """
+
+    action: Action
+    """the RECV_F or RECV_B"""
+    source: int
+    target: int
+    size_bytes: int
+    posted_ns: int
+    sent_ns: int
+    arrived_ns: int
+    needed_ns: int
+
+
+class MemoryEvent(NamedTuple):
+    """A change of the bytes a device holds, with its cause."""
+
+    device: int
+    time_ns: int
+    category: Category
+    delta_bytes: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One iteration of `devices` devices. Times are integer nanoseconds from its start.
+
+    `end_ns` is when gradient synchronisation and the optimizer step are done on every device.
+    Spans are sorted by device, then start. For a measured timeline `peak_memory_bytes[device]`
+    is what was measured; for a predicted one it is the maximum of the memory events.
+    """
+
+    source: Source
+    schedule: str
+    devices: int
+    spans: tuple[Span, ...]
+    end_ns: int
+    transfers: tuple[Transfer, ...] = ()
+    memory: tuple[MemoryEvent, ...] = ()
+    peak_memory_bytes: tuple[int, ...] = ()
+    provenance: Mapping[str, object] = field(default_factory=dict)
+    """command, date, host, versions, seed: where this timeline comes from"""
+
+    def of_device(self, device: int, stream: Stream = "compute") -> tuple[Span, ...]:
+        """The spans of one stream of one device, by start time."""
+        return tuple(span for span in self.spans if span.device == device and span.stream == stream)
