@@ -23,7 +23,7 @@ class Kind(StrEnum):
     """forward"""
     B = "B"
     """full backward: input and weight gradients"""
-    I = "I"  # noqa: E741 - torch's name for it
+    I = "I"
     """backward for inputs only"""
     W = "W"
     """backward for weights only"""

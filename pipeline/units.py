@@ -47,7 +47,7 @@ def _parse(text: str, noun: str, units: dict[str, int], examples: str) -> int:
     return int(value.to_integral_value())
 
 
-def format_ns(ns: int | float) -> str:
+def format_ns(ns: float) -> str:
     """A duration for people: four significant digits and the unit that fits."""
     for unit in ("s", "ms", "us"):
         if abs(ns) >= _NS[unit]:
@@ -55,7 +55,7 @@ def format_ns(ns: int | float) -> str:
     return f"{ns:.4g} ns"
 
 
-def format_bytes(size: int | float) -> str:
+def format_bytes(size: float) -> str:
     """A size for people, in binary units: `12.5 MiB`."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if abs(size) >= _BYTES[unit]:

@@ -1,0 +1,67 @@
+"""Cutting a model's layers into contiguous stages."""
+
+from __future__ import annotations
+
+__all__ = ["balanced", "default_partition", "explicit"]
+
+from collections.abc import Sequence
+
+from pipeline.errors import InputError
+from pipeline.models import ModelConfig, layers
+
+
+def default_partition(config: ModelConfig, stages: int) -> tuple[range, ...]:
+    """The partition used wherever none is given: balanced by forward FLOPs.
+
+    It depends on the model alone, so that a prediction and a run agree on it without talking.
+    """
+    return balanced([layer.forward_flops for layer in layers(config)], stages)
+
+
+def explicit(counts: Sequence[int], layer_count: int) -> tuple[range, ...]:
+    """Stages of the given numbers of layers; InputError unless they cover all layers exactly."""
+    if sum(counts) != layer_count or min(counts, default=0) < 1:
+        raise InputError(
+            f"partition {list(counts)}",
+            f"covers {sum(counts)} layers where the model has {layer_count}",
+            "give one positive count per stage that add up to the model's layers",
+        )
+    ends = [sum(counts[: index + 1]) for index in range(len(counts))]
+    return tuple(range(end - count, end) for count, end in zip(counts, ends, strict=True))
+
+
+def balanced(costs: Sequence[int | float], stages: int) -> tuple[range, ...]:
+    """Contiguous ranges that minimise the costliest stage, each with at least one layer.
+
+    Exact: dynamic programming over prefixes, O(layers^2 x stages). Ties go to the earliest cuts
+    that keep later stages no costlier. Raises InputError when there are fewer layers than stages.
+    """
+    count = len(costs)
+    if not 1 <= stages <= count:
+        raise InputError(
+            f"{stages} stages for {count} layers",
+            "a stage needs at least one layer",
+            f"use 1 to {count} stages or a deeper model",
+        )
+    prefix = [0.0]
+    for cost in costs:
+        prefix.append(prefix[-1] + cost)
+    # best[k][i]: (worst stage, sum of squares) of the first i layers in k stages; squares break ties evenly
+    infinity = (float("inf"), float("inf"))
+    best = [[infinity] * (count + 1) for _ in range(stages + 1)]
+    cut = [[0] * (count + 1) for _ in range(stages + 1)]
+    best[0][0] = (0.0, 0.0)
+    for k in range(1, stages + 1):
+        for i in range(k, count - (stages - k) + 1):
+            for j in range(k - 1, i):
+                worst, squares = best[k - 1][j]
+                load = prefix[i] - prefix[j]
+                candidate = (max(worst, load), squares + load * load)
+                if candidate < best[k][i]:
+                    best[k][i], cut[k][i] = candidate, j
+    ranges: list[range] = []
+    end = count
+    for k in range(stages, 0, -1):
+        ranges.append(range(cut[k][end], end))
+        end = cut[k][end]
+    return tuple(reversed(ranges))
