@@ -1,0 +1,38 @@
+"""Action text: torch's spelling both ways, and everything its lax parser lets through refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.actions import Action, Kind, Overlap, parse_action
+from pipeline.errors import InputError
+
+numbers = st.integers(0, 5000)
+plain = st.builds(
+    Action, numbers, st.sampled_from([Kind.F, Kind.B, Kind.I, Kind.W, Kind.SEND_F, Kind.RECV_F, Kind.SEND_B, Kind.RECV_B]), numbers
+)
+doubled = st.builds(Action, numbers, st.sampled_from([Kind.F, Kind.SEND_F, Kind.RECV_F]), numbers, numbers)
+halves = st.builds(Action, numbers, st.sampled_from([Kind.B, Kind.I, Kind.W]), numbers, st.just(-1), st.integers(0, 1))
+whole_stage = st.builds(Action, numbers, st.sampled_from([Kind.REDUCE_GRAD, Kind.STEP]))
+overlaps = st.builds(
+    Overlap, st.builds(Action, numbers, st.just(Kind.F), numbers), st.builds(Action, numbers, st.just(Kind.B), numbers)
+)
+
+
+@given(st.one_of(plain, doubled, halves, whole_stage, overlaps))
+def test_text_round_trips(action: Action | Overlap) -> None:
+    assert parse_action(str(action)) == action
+
+
+@pytest.mark.parametrize("text", ["2F5", "0SEND_F3", "(0F7;7B3)OVERLAP_F_B", "1REDUCE_GRAD"])
+def test_torch_spelling(text: str) -> None:
+    assert str(parse_action(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0F1junk", "2BW0", "2B", "", "F1", "0X1", "0B1+2", "0F1.0", "0F1 ", "-1F0", "1STEP3", "(0B1;1B1)OVERLAP_F_B", "(0F1;1F1)OVERLAP_F_B"],
+)
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        parse_action(text)

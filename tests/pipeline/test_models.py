@@ -1,0 +1,87 @@
+"""Model descriptions against the parameter counts of the Chimera paper and of Megatron's formula."""
+
+import pytest
+
+from pipeline.errors import InputError, UnknownNameError
+from pipeline.models import config_dict, layers, model_config, model_names
+from pipeline.partition import balanced, default_partition, explicit
+
+
+def parameters(name: str) -> int:
+    return sum(layer.parameters for layer in layers(model_config(name)))
+
+
+def test_gpt2_of_the_chimera_paper_has_its_published_parameter_count() -> None:
+    assert parameters("gpt-2-64") == 1_389_327_360  # Chimera paper, section 4
+
+
+@pytest.mark.parametrize(
+    ("depth", "published"),
+    [(64, 85_317_120), (32, 104_994_560), (16, 144_349_440), (8, 223_059_200)],  # first stages, even cut
+)
+def test_first_stage_of_gpt2_matches_the_published_counts(depth: int, published: int) -> None:
+    stack = layers(model_config("gpt-2-64"))
+    assert sum(layer.parameters for layer in stack[: 1 + 64 // depth]) == published
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_a_config_survives_its_dict(name: str) -> None:
+    config = model_config(name)
+    assert model_config(config_dict(config)) == config
+
+
+def test_an_unknown_model_is_answered_with_the_closest_name() -> None:
+    with pytest.raises(UnknownNameError, match="gpt-tinny") as caught:
+        model_config("gpt-tinny")
+    assert "did you mean 'gpt-tiny'" in caught.value.remedy
+
+
+def test_a_misspelt_field_of_a_model_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="hiden"):
+        model_config({"family": "gpt", "name": "x", "hiden": 3})
+
+
+def test_a_model_with_missing_fields_is_refused() -> None:
+    with pytest.raises(InputError, match="missing"):
+        model_config({"family": "mlp", "name": "x"})
+
+
+def worst(costs: list[int], cuts: tuple[range, ...]) -> int:
+    return max(sum(costs[i] for i in stage) for stage in cuts)
+
+
+def every_cut(count: int, stages: int, start: int = 0) -> list[tuple[range, ...]]:
+    if stages == 1:
+        return [(range(start, count),)]
+    return [
+        (range(start, end), *rest)
+        for end in range(start + 1, count - stages + 2)
+        for rest in every_cut(count, stages - 1, end)
+    ]
+
+
+@pytest.mark.parametrize("costs", [[0, 5, 5, 5, 5, 9], [9, 1, 1, 1, 9], [1, 2, 3, 4, 5, 6, 7], [3, 3, 3, 3]])
+@pytest.mark.parametrize("stages", [1, 2, 3, 4])
+def test_the_balanced_partition_is_optimal(costs: list[int], stages: int) -> None:
+    best = min(worst(costs, cuts) for cuts in every_cut(len(costs), stages))
+    assert worst(costs, balanced(costs, stages)) == best
+
+
+@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("stages", [1, 2, 4, 8])
+def test_the_default_partition_covers_every_layer_once(name: str, stages: int) -> None:
+    config = model_config(name)
+    cuts = default_partition(config, stages)
+    assert len(cuts) == stages
+    assert [index for cut in cuts for index in cut] == list(range(len(layers(config))))
+
+
+def test_more_stages_than_layers_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="4 stages for 3 layers"):
+        balanced([1, 1, 1], 4)
+
+
+def test_an_explicit_partition_must_add_up() -> None:
+    assert explicit([2, 3], 5) == (range(0, 2), range(2, 5))
+    with pytest.raises(InputError, match="covers 4 layers"):
+        explicit([2, 2], 5)

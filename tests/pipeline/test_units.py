@@ -1,0 +1,39 @@
+"""Durations and sizes: a unit is required, nothing is guessed."""
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.units import format_bytes, format_ns, parse_bytes, parse_ns
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"), [("1ms", 10**6), ("250us", 250_000), ("1.5s", 1_500_000_000), ("0ms", 0), ("3 ns", 3), ("2µs", 2000)]
+)
+def test_durations(text: str, ns: int) -> None:
+    assert parse_ns(text) == ns
+
+
+@pytest.mark.parametrize(("text", "size"), [("16MiB", 16 << 20), ("32GB", 32 * 10**9), ("7B", 7), ("1KiB", 1024)])
+def test_sizes(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["1", "1.5", "ms", "", "one ms", "1 parsec", "-1ms", "1e3ms"])
+def test_bad_durations_are_refused_with_a_remedy(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_ns(text)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["16", "16Mb", "-1MiB", "x"])
+def test_bad_sizes_are_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        parse_bytes(text)
+
+
+def test_formats_for_people() -> None:
+    assert format_ns(36_000_000) == "36 ms"
+    assert format_ns(1_234_567_890) == "1.235 s"
+    assert format_ns(12) == "12 ns"
+    assert format_bytes(12 * 1024 * 1024 + 512 * 1024) == "12.5 MiB"
+    assert format_bytes(12) == "12 B"
