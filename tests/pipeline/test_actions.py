@@ -8,15 +8,18 @@ from pipeline.actions import Action, Kind, Overlap, parse_action
 from pipeline.errors import InputError
 
 numbers = st.integers(0, 5000)
-plain = st.builds(
-    Action, numbers, st.sampled_from([Kind.F, Kind.B, Kind.I, Kind.W, Kind.SEND_F, Kind.RECV_F, Kind.SEND_B, Kind.RECV_B]), numbers
-)
-doubled = st.builds(Action, numbers, st.sampled_from([Kind.F, Kind.SEND_F, Kind.RECV_F]), numbers, numbers)
-halves = st.builds(Action, numbers, st.sampled_from([Kind.B, Kind.I, Kind.W]), numbers, st.just(-1), st.integers(0, 1))
-whole_stage = st.builds(Action, numbers, st.sampled_from([Kind.REDUCE_GRAD, Kind.STEP]))
-overlaps = st.builds(
-    Overlap, st.builds(Action, numbers, st.just(Kind.F), numbers), st.builds(Action, numbers, st.just(Kind.B), numbers)
-)
+none = st.just(-1)
+
+
+def actions(*kinds: Kind, also: st.SearchStrategy[int] = none, half: st.SearchStrategy[int] = none) -> st.SearchStrategy[Action]:
+    return st.tuples(numbers, st.sampled_from(kinds), numbers, also, half).map(Action._make)
+
+
+plain = actions(Kind.F, Kind.B, Kind.I, Kind.W, Kind.SEND_F, Kind.RECV_F, Kind.SEND_B, Kind.RECV_B)
+doubled = actions(Kind.F, Kind.SEND_F, Kind.RECV_F, also=numbers)
+halves = actions(Kind.B, Kind.I, Kind.W, half=st.integers(0, 1))
+whole_stage = st.tuples(numbers, st.sampled_from([Kind.REDUCE_GRAD, Kind.STEP])).map(lambda pair: Action(*pair))
+overlaps = st.tuples(actions(Kind.F), actions(Kind.B, Kind.I)).map(Overlap._make)
 
 
 @given(st.one_of(plain, doubled, halves, whole_stage, overlaps))
