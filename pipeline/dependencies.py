@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Message", "inputs_of", "message_for", "messages_from"]
+__all__ = ["Message", "inputs_of", "message_for", "messages_from", "results_of"]
 
 from typing import NamedTuple
 
@@ -36,6 +36,19 @@ def inputs_of(action: Action, stages: int) -> tuple[tuple[int, str, int, int], .
     if stage == stages - 1:
         return (own,)
     return (own, (stage + 1, "B", action.microbatch, action.half))
+
+
+def results_of(action: Action) -> tuple[tuple[int, str, int, int], ...]:
+    """The results a compute action leaves, in the same terms as `inputs_of` (none for a W)."""
+    stage, kind, microbatch, also, half = action
+    if kind is Kind.F:
+        first = (stage, "F", microbatch, -1)
+        return (first,) if also < 0 else (first, (stage, "F", also, -1))
+    if kind is Kind.B:
+        return ((stage, "B", microbatch, half),)
+    if kind is Kind.I:
+        return ((stage, "B", microbatch, half), (stage, "I", microbatch, half))
+    return ()
 
 
 def message_for(action: Action, schedule: Schedule) -> Message | None:
