@@ -1,0 +1,1 @@
+"""Short real runs become a cost profile; predicted against measured becomes a verdict."""

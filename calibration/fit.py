@@ -1,0 +1,43 @@
+"""Lines through noisy measurements: a cost of alpha + beta x bytes, robust against outliers."""
+
+from __future__ import annotations
+
+__all__ = ["Line", "fit_line"]
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from statistics import median
+from typing import NamedTuple
+
+from pipeline.errors import InputError
+
+
+class Line(NamedTuple):
+    """Nanoseconds as a function of bytes: `alpha_ns` + `beta_ns_per_byte` x bytes."""
+
+    alpha_ns: float
+    beta_ns_per_byte: float
+
+    def at(self, size_bytes: float) -> float:
+        """The cost in nanoseconds of `size_bytes`."""
+        return self.alpha_ns + self.beta_ns_per_byte * size_bytes
+
+    @property
+    def bandwidth_bytes_per_s(self) -> int | None:
+        """1 / beta in bytes per second; None if the slope is not positive (size does not matter)."""
+        return round(1e9 / self.beta_ns_per_byte) if self.beta_ns_per_byte > 0 else None
+
+
+def fit_line(samples: Mapping[int, Sequence[float]]) -> Line:
+    """The Theil-Sen line through the medians of `samples[bytes]` (nanoseconds).
+
+    Slope and intercept are clipped at zero: neither a negative latency nor a bandwidth that grows
+    without bound is physical. With one size the whole cost is latency. Raises InputError for none.
+    """
+    points = sorted((size, median(times)) for size, times in samples.items() if len(times))
+    if not points:
+        raise InputError("no measurements of a cost by size", "leave nothing to fit", "raise the calibration budget")
+    slopes = [(there - here) / (b - a) for (a, here), (b, there) in combinations(points, 2)]
+    slope = max(median(slopes), 0.0) if slopes else 0.0
+    intercept = max(median(time - slope * size for size, time in points), 0.0)
+    return Line(intercept, slope)

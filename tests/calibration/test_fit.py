@@ -1,0 +1,33 @@
+"""The fit recovers a line it was not told, and outliers do not move it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calibration.fit import fit_line
+from pipeline.errors import InputError
+
+sizes = [4096, 65536, 1 << 20, 8 << 20]
+
+
+@given(st.floats(0, 1e6), st.floats(0, 5))
+def test_an_exact_line_is_recovered(alpha: float, beta: float) -> None:
+    line = fit_line({size: [alpha + beta * size] for size in sizes})
+    for size in sizes:
+        assert line.at(size) == pytest.approx(alpha + beta * size, rel=1e-6, abs=1e-3)
+
+
+def test_one_wild_outlier_per_size_changes_nothing() -> None:
+    line = fit_line({size: [1000 + 0.5 * size] * 5 + [1e9] for size in sizes})
+    assert line.alpha_ns == pytest.approx(1000) and line.beta_ns_per_byte == pytest.approx(0.5)
+    assert line.bandwidth_bytes_per_s == 2_000_000_000
+
+
+def test_a_falling_cost_is_latency_only() -> None:
+    line = fit_line({10: [100.0], 1000: [90.0]})
+    assert line.beta_ns_per_byte == 0 and line.bandwidth_bytes_per_s is None
+
+
+def test_nothing_to_fit_is_an_error() -> None:
+    with pytest.raises(InputError):
+        fit_line({})
