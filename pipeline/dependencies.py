@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Message", "inputs_of", "message_for", "messages_from", "results_of"]
+__all__ = ["Message", "inputs_of", "message_for", "messages_from", "peer_of", "results_of"]
 
 from typing import NamedTuple
 
@@ -71,6 +71,15 @@ def messages_from(action: Action, schedule: Schedule) -> Message | None:
     else:
         return None
     return _message(action, action.stage, receiver, kinds, schedule)
+
+
+def peer_of(action: Action, schedule: Schedule) -> int:
+    """The device at the other end of a SEND or RECV; IndexError if there is no such stage."""
+    towards = 1 if action.kind in (Kind.SEND_F, Kind.RECV_B) else -1
+    stage = action.stage + towards
+    if not 0 <= stage < schedule.stages:
+        raise IndexError(f"{action} would cross the end of the pipeline")
+    return schedule.device_of(stage, action.microbatch)
 
 
 def _message(action: Action, sender: int, receiver: int, kinds: tuple[Kind, Kind], schedule: Schedule) -> Message | None:

@@ -38,9 +38,7 @@ def unit_duration(action: Action) -> int:
     return 2 if action.also >= 0 else 1
 
 
-def walk(
-    actions: Sequence[Sequence[Step]], stages: int, duration: Callable[[Action], int] = unit_duration
-) -> Walk:
+def walk(actions: Sequence[Sequence[Step]], stages: int, duration: Callable[[Action], int] = unit_duration) -> Walk:
     """The earliest start of every action when messages take no time; `actions[device]` in device order.
 
     An overlapped pair takes the sum of its parts and hands over its results at the end. Durations
@@ -91,5 +89,3 @@ def walk(
                     announce(woken)
         announce(device)
     return Walk(devices, starts, ends, missing)
-
-
