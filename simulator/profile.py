@@ -1,0 +1,258 @@
+"""A cost profile: what a model's layers cost on a machine, and what everything around them costs.
+
+Times are integer nanoseconds and sizes integer bytes. The annotations (`Count`, `Spread` ...) state
+the ranges; `simulator.profile_file` enforces them where a file is read.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Algorithm",
+    "AllReduceCost",
+    "Jitter",
+    "LayerCost",
+    "LinkCost",
+    "MeasuredReduce",
+    "OptimizerCost",
+    "Overheads",
+    "Profile",
+    "SizeCost",
+    "Topology",
+]
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, MinLen
+
+from pipeline.errors import InputError
+from pipeline.units import parse_ns
+
+if TYPE_CHECKING:
+    from pipeline.schedule import Schedule
+    from simulator.stage_costs import StageCosts
+
+Algorithm = Literal["ring", "rabenseifner", "tree"]
+Count = Annotated[int, Ge(0)]
+Spread = Annotated[float, Ge(0)]
+Factor = Annotated[float, Ge(1)]
+
+
+@dataclass(frozen=True, slots=True)
+class SizeCost:
+    """One layer at one micro-batch size (samples). `None` means not measured.
+
+    `backward_ns` is the full backward, `backward_input_ns` + `backward_weight_ns` the split one; at
+    least one of the two is known. Spreads are robust relative standard deviations.
+    `activation_bytes` is what autograd keeps for the backward (the layer's input included),
+    `boundary_bytes` the output, workspaces what an action needs only while it runs.
+    """
+
+    microbatch_size: Annotated[int, Ge(1)]
+    forward_ns: Count
+    backward_ns: Count | None = None
+    backward_input_ns: Count | None = None
+    backward_weight_ns: Count | None = None
+    forward_spread: Spread = 0.0
+    backward_spread: Spread = 0.0
+    activation_bytes: Count = 0
+    boundary_bytes: Count = 0
+    forward_workspace_bytes: Count = 0
+    backward_workspace_bytes: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """One indivisible piece of the model, its weights, and its costs by ascending micro-batch size."""
+
+    name: str
+    costs: Annotated[tuple[SizeCost, ...], MinLen(1)]
+    kind: str = "block"
+    parameters: Count = 0
+    parameter_bytes: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCost:
+    """A class of links. A message takes latency + bytes/bandwidth and holds its directed link so long.
+
+    `queueing=False` is a pure delay: messages do not wait for one another. The overheads are host
+    time paid by the sending device at its SEND and by the receiving one when it takes the data.
+    """
+
+    latency_ns: Count = 0
+    bandwidth_bytes_per_s: Annotated[float, Gt(0)] | None = None
+    """None is infinite"""
+    send_overhead_ns: Count = 0
+    receive_overhead_ns: Count = 0
+    queueing: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Which devices share a node. None: all on one host, whose links are of class `local`.
+
+    Otherwise devices k*n .. k*n+n-1 form a node and links are of class `same_node` or
+    `other_node`. With `shared_nic` all messages that leave (enter) a node queue for its one NIC.
+    """
+
+    devices_per_node: Annotated[int, Ge(1)] | None = None
+    shared_nic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredReduce:
+    """One measured all-reduce of `size_bytes` over `group` ranks."""
+
+    group: Annotated[int, Ge(2)]
+    size_bytes: Count
+    duration_ns: Count
+
+
+@dataclass(frozen=True, slots=True)
+class AllReduceCost:
+    """Alpha-beta cost of an all-reduce; a measured table, where it covers the group, comes first.
+
+    While an all-reduce and computation share a device, each runs slower by its factor.
+    """
+
+    latency_ns: Count = 0
+    bandwidth_bytes_per_s: Annotated[float, Gt(0)] | None = None
+    algorithm: Algorithm = "ring"
+    measured: tuple[MeasuredReduce, ...] = ()
+    compute_slowdown: Factor = 1.0
+    reduce_slowdown: Factor = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerCost:
+    """The optimizer step of a stage: constant + parameters x ns; and what it keeps per parameter."""
+
+    constant_ns: Count = 0
+    ns_per_parameter: Annotated[float, Ge(0)] = 0.0
+    state_bytes_per_parameter: Annotated[float, Ge(0)] = 0.0
+    gradient_bytes_per_parameter: Annotated[float, Ge(0)] = 4.0
+    gradients_persist: bool = True
+    """whether gradient buffers live through the whole iteration or from the first backward on"""
+
+
+@dataclass(frozen=True, slots=True)
+class Overheads:
+    """Costs that belong to no layer.
+
+    `dispatch_ns` is host time before every compute action, outside its span; the forward and
+    backward overheads are corrections inside it (from a pipelined calibration; may be negative).
+    An overlapped pair takes `overlap_factor` x (F + B). `iteration_ns` ends every iteration.
+    """
+
+    dispatch_ns: Count = 0
+    forward_overhead_ns: int = 0
+    backward_overhead_ns: int = 0
+    overlap_factor: Annotated[float, Gt(0)] = 1.0
+    iteration_ns: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Jitter:
+    """How durations vary. `action_quantiles` are evenly spaced quantiles, minimum to maximum, of
+    the relative residual (duration / expected - 1) of an action; without them a log-normal of the
+    layers' spread is drawn. `device_spread` and `iteration_spread` are log-normal factors drawn
+    once per device (straggler) and once per iteration (drift of the machine).
+    """
+
+    action_quantiles: tuple[Annotated[float, Gt(-1)], ...] = ()
+    device_spread: Spread = 0.0
+    iteration_spread: Spread = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a model's layers and their surroundings cost on one machine, and where that comes from.
+
+    `model` is a config as `pipeline.models.config_dict` writes it, or None. With `per_stage` the
+    single layer stands for every stage whatever the depth, at whatever micro-batch size.
+    """
+
+    name: str
+    layers: Annotated[tuple[LayerCost, ...], MinLen(1)]
+    model: Mapping[str, Any] | None = None
+    per_stage: bool = False
+    partition: tuple[Annotated[int, Ge(1)], ...] | None = None
+    """layers per stage, for schedules of that many stages; otherwise a balanced partition"""
+    input_bytes_per_sample: Count = 0
+    links: Mapping[Literal["local", "same_node", "other_node"], LinkCost] = field(default_factory=dict)
+    topology: Topology = field(default_factory=Topology)
+    all_reduce: AllReduceCost = field(default_factory=AllReduceCost)
+    optimizer: OptimizerCost = field(default_factory=OptimizerCost)
+    overheads: Overheads = field(default_factory=Overheads)
+    framework_bytes: Count = 0
+    jitter: Jitter = field(default_factory=Jitter)
+    cores: Annotated[int, Ge(1)] | None = None
+    """cores that all devices of one host share; None: every device has its own"""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def uniform(
+        cls,
+        forward: str | int = "1ms",
+        backward: str | int | None = None,
+        *,
+        backward_input: str | int | None = None,
+        backward_weight: str | int | None = None,
+        p2p: str | int = "0ms",
+    ) -> Profile:
+        """Equal stages, for unit studies; durations with units or integer nanoseconds.
+
+        `p2p` is a pure latency on every edge between different devices: the sender is not held and
+        messages do not queue. A micro-batch costs the same whatever its size. Without any backward
+        it takes twice the forward. Raises InputError for one half without the other.
+        """
+        if (backward_input is None) != (backward_weight is None):
+            raise InputError(
+                "backward input and backward weight", "only one of the two is given", "give both, or --backward alone"
+            )
+        if backward is None and backward_input is None:
+            backward = 2 * _ns(forward)
+        cost = SizeCost(
+            microbatch_size=1,
+            forward_ns=_ns(forward),
+            backward_ns=None if backward is None else _ns(backward),
+            backward_input_ns=None if backward_input is None else _ns(backward_input),
+            backward_weight_ns=None if backward_weight is None else _ns(backward_weight),
+        )
+        link = LinkCost(latency_ns=_ns(p2p), queueing=False)
+        return cls("uniform", (LayerCost("stage", (cost,)),), per_stage=True, links={"local": link})
+
+    @classmethod
+    def load(cls, source: str | Path) -> Profile:
+        """The profile in a file, or the shipped one of that name; raises InputError with a path."""
+        from simulator.profile_file import load
+
+        return load(source)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the profile as JSON: to a temporary name first, then renamed."""
+        from simulator.profile_file import save
+
+        save(self, path)
+
+    def stage_costs(
+        self, schedule: Schedule | int, microbatch_size: float | None = None, *, partition: Sequence[int] | None = None
+    ) -> tuple[StageCosts, ...]:
+        """What each stage costs at a micro-batch size; see `simulator.stage_costs.stage_costs`."""
+        from simulator.stage_costs import stage_costs
+
+        stages = schedule if isinstance(schedule, int) else schedule.stages
+        return stage_costs(self, stages, microbatch_size, partition)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The micro-batch sizes measured for every layer, ascending."""
+        common = set.intersection(*({cost.microbatch_size for cost in layer.costs} for layer in self.layers))
+        return tuple(sorted(common))
+
+
+def _ns(duration: str | int) -> int:
+    return parse_ns(duration) if isinstance(duration, str) else duration
