@@ -120,7 +120,8 @@ Step = Action | Overlap
 """Anything that can stand in a device's list."""
 
 _ACTION = re.compile(
-    r"(\d+)(SEND_F|RECV_F|SEND_B|RECV_B|REDUCE_GRAD|STEP|F|B|I|W)(?:(\d+)(?:\+(\d+))?(?:\.([01]))?)?"
+    r"([0-9]{1,9})(SEND_F|RECV_F|SEND_B|RECV_B|REDUCE_GRAD|STEP|F|B|I|W)"
+    r"(?:([0-9]{1,9})(?:\+([0-9]{1,9}))?(?:\.([01]))?)?"
 )
 _OVERLAP = re.compile(r"\(([^;()]+);([^;()]+)\)OVERLAP_F_B")
 

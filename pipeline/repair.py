@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["rendezvous_safe"]
 
 from pipeline.actions import RECEIVES, SENDS, Action, Kind, Step
-from pipeline.deadlock import Replay
+from pipeline.deadlock import check_waits
 from pipeline.dependencies import message_for, peer_of
 from pipeline.errors import DeadlockError
 from pipeline.schedule import Plan, Schedule
@@ -27,17 +27,16 @@ def rendezvous_safe(plan: Plan) -> Plan:
     another even when sends never wait) cannot, and raises DeadlockError with the circle.
     """
     schedule = plan.schedule
-    Replay(schedule, plan.actions, "buffered").run()
+    check_waits(plan, "buffered")
     matched = _receive_when_sent(plan)
     deferred = _defer(matched, schedule)
     for rows in (deferred, matched):
-        frozen = tuple(map(tuple, rows))
-        replay = Replay(schedule, frozen, "rendezvous")
+        candidate = Plan(schedule, tuple(map(tuple, rows)), ())
         try:
-            replay.run()
+            check_waits(candidate, "rendezvous")
         except DeadlockError:
             continue
-        return Plan(schedule, frozen, tuple(replay.order))
+        return Plan(schedule, candidate.actions, tuple(check_waits(candidate, "buffered").order))
     raise AssertionError("messages in one global order cannot deadlock")
 
 
