@@ -17,6 +17,7 @@ _CODE, _CONFLICT, _COMPLETE = (1, 2, 4), (5, 6, 7), (3, 4)
 """Coverage of one (stage, micro-batch) as bits, indexed by half 0, 1, -1 (the whole): what an
 action covers, what it must not find covered, and what covers everything."""
 _BACKWARDS = (Kind.B, Kind.I, Kind.W)
+_SCHEDULED = frozenset((Kind.F, *_BACKWARDS))
 
 
 def check(schedule: Schedule) -> None:
@@ -79,6 +80,10 @@ def _check_numbers(schedule: Schedule) -> None:
             if isinstance(action, Overlap):
                 _check_overlap(schedule, device, position, action)
             for stage, kind, microbatch, also, half in action.parts:
+                if kind not in _SCHEDULED:
+                    raise _fault(
+                        schedule, device, position, "is not a computation", "leave it to pipeline.lowering.lower"
+                    )
                 if not (0 <= stage < stages and 0 <= microbatch < microbatches):
                     raise _fault(schedule, device, position, _out_of_range(schedule, stage))
                 if homes[microbatch][stage] != device:
@@ -95,14 +100,6 @@ def _check_numbers(schedule: Schedule) -> None:
                         raise _fault(
                             schedule, device, position, "a forward covers one micro-batch, or two of the same replica"
                         )
-                elif kind not in _BACKWARDS:
-                    raise _fault(
-                        schedule,
-                        device,
-                        position,
-                        "is not a computation",
-                        "leave communication to pipeline.lowering.lower",
-                    )
                 elif also >= 0 or not -1 <= half <= 1:
                     raise _fault(schedule, device, position, "a backward covers one micro-batch or half 0 or 1 of it")
 
