@@ -86,10 +86,10 @@ def stage_costs(
 ) -> tuple[StageCosts, ...]:
     """What each of `stages` stages costs for a micro-batch of `microbatch_size` samples.
 
-    The default is the smallest size measured. Between measured sizes costs are interpolated linearly. Above the largest the last two sizes are
-    extended linearly, below the smallest (and with one size only) costs are proportional to the
-    size: launch-bound small sizes are therefore under-estimated, and an assumption says so. A size
-    may be fractional: half a micro-batch of an odd one.
+    The default is the smallest size measured. Between measured sizes costs are interpolated
+    linearly. Above the largest the last two sizes are extended linearly, below the smallest (and
+    with one size only) costs are proportional to the size: launch-bound small sizes are therefore
+    under-estimated, and an assumption says so. A size may be fractional: half of an odd one.
     """
     size = float(default_microbatch_size(profile) if microbatch_size is None else microbatch_size)
     if size <= 0:
@@ -110,7 +110,8 @@ def _stage(profile: Profile, group: Sequence[LayerCost], costs: Sequence[SizeCos
     return StageCosts(
         forward_ns=sum(cost.forward_ns for cost in costs),
         backward_ns=sum(
-            sum(half) if cost.backward_ns is None else cost.backward_ns for cost, half in zip(costs, halves, strict=True)
+            sum(half) if cost.backward_ns is None else cost.backward_ns
+            for cost, half in zip(costs, halves, strict=True)
         ),
         backward_input_ns=sum(half[0] for half in halves),
         backward_weight_ns=sum(half[1] for half in halves),

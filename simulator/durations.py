@@ -1,0 +1,95 @@
+"""How long each action of a schedule takes on its device, and how large its messages are."""
+
+from __future__ import annotations
+
+__all__ = ["Durations"]
+
+from collections.abc import Sequence
+
+from pipeline.actions import Action, Kind, Step
+from pipeline.schedule import Schedule
+from simulator.profile import Profile
+from simulator.stage_costs import StageCosts, cost_assumptions, default_microbatch_size, stage_costs
+
+
+class Durations:
+    """Costs of one schedule on one profile at one micro-batch size; integer nanoseconds and bytes.
+
+    A doubled forward costs what a micro-batch of twice the size costs, half a backward what half
+    the size costs. With recomputation a backward (B or I) takes the forward's time on top.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        profile: Profile,
+        microbatch_size: int | None = None,
+        partition: Sequence[int] | None = None,
+    ) -> None:
+        self.schedule, self.profile = schedule, profile
+        self.microbatch_size = microbatch_size or default_microbatch_size(profile)
+        # A per-stage profile's costs are those of a whole micro-batch, whatever its size.
+        unit = default_microbatch_size(profile) if profile.per_stage else self.microbatch_size
+        self._unit = unit
+        self._partition = partition
+        self._tables: dict[float, tuple[StageCosts, ...]] = {}
+        self._memo: dict[tuple[int, str, bool, bool], int] = {}
+        self.table(1.0)
+
+    def table(self, share: float) -> tuple[StageCosts, ...]:
+        """Costs of all stages for `share` (0.5, 1 or 2) of a micro-batch."""
+        if share not in self._tables:
+            self._tables[share] = stage_costs(
+                self.profile, self.schedule.stages, self._unit * share, self._partition
+            )
+        return self._tables[share]
+
+    def stage(self, stage: int, share: float = 1.0) -> StageCosts:
+        """Costs of one stage for `share` of a micro-batch."""
+        return self.table(share)[stage]
+
+    def compute_ns(self, action: Step) -> int:
+        """Duration of a computation, corrections of the profile included."""
+        parts = action.parts
+        if len(parts) == 1:
+            return self._part_ns(parts[0])
+        factor = self.profile.overheads.overlap_factor
+        total = sum(self._part_ns(part) for part in parts)
+        return total if factor == 1.0 else round(factor * total)
+
+    def _part_ns(self, part: Action) -> int:
+        stage, kind, _, also, half = part
+        key = (stage, kind, also >= 0, half >= 0)
+        found = self._memo.get(key)
+        if found is None:
+            found = self._memo[key] = self._compute_part(stage, kind, share_of(part))
+        return found
+
+    def _compute_part(self, stage: int, kind: Kind, share: float) -> int:
+        costs, overheads = self.stage(stage, share), self.profile.overheads
+        if kind is Kind.F:
+            return max(costs.forward_ns + overheads.forward_overhead_ns, 0)
+        again = costs.forward_ns if self.schedule.recompute else 0
+        if kind is Kind.B:
+            return max(costs.backward_ns + again + overheads.backward_overhead_ns, 0)
+        if kind is Kind.I:
+            return max(costs.backward_input_ns + again + overheads.backward_overhead_ns, 0)
+        return costs.backward_weight_ns
+
+    def step_ns(self, stage: int) -> int:
+        """Duration of a stage's optimizer step."""
+        return self.stage(stage).optimizer_ns
+
+    def message_bytes(self, receive: Action) -> int:
+        """Size of a message, by its receiving action: the stage's input, or the gradient of its output."""
+        costs = self.stage(receive.stage, share_of(receive))
+        return costs.input_bytes if receive.kind is Kind.RECV_F else costs.boundary_bytes
+
+    def assumptions(self) -> tuple[str, ...]:
+        """What had to be assumed about compute costs."""
+        return cost_assumptions(self.profile, self.schedule, [share * self._unit for share in self._tables])
+
+
+def share_of(action: Action) -> float:
+    """How much of a micro-batch an action processes: 1, 2 when doubled, 0.5 for a half backward."""
+    return 2.0 if action.also >= 0 else 0.5 if action.half >= 0 else 1.0

@@ -1,0 +1,66 @@
+"""Links between devices: which class a pair belongs to, how long a message holds it, what it shares."""
+
+from __future__ import annotations
+
+__all__ = ["Network"]
+
+from typing import Literal
+
+from pipeline.errors import InputError
+from simulator.profile import LinkCost, Profile
+
+_FREE = LinkCost(queueing=False)
+
+
+class Network:
+    """The links of a profile, for messages between numbered devices.
+
+    A message asks for resources (the directed link of its ordered pair; with shared NICs also the
+    sending and the receiving node's) and holds all of them from its start to its arrival.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._resources: dict[object, int] = {}
+        self.shared = profile.topology.shared_nic and profile.topology.devices_per_node is not None
+        """whether messages of different pairs contend"""
+
+    @property
+    def resource_count(self) -> int:
+        """How many resources have been named so far."""
+        return len(self._resources)
+
+    def link(self, source: int, target: int) -> LinkCost:
+        """The class of the link between two different devices; free where a one-host profile has none.
+
+        Raises InputError for a class of links between nodes that the profile lacks.
+        """
+        name = self._class(source, target)
+        found = self._profile.links.get(name)
+        if found is None and name != "local":
+            remedy = f"add links.{name}, or drop topology"
+            raise InputError(f"profile {self._profile.name!r}", f"has nodes but no links.{name}", remedy)
+        return found or _FREE
+
+    def _class(self, source: int, target: int) -> Literal["local", "same_node", "other_node"]:
+        size = self._profile.topology.devices_per_node
+        if size is None:
+            return "local"
+        return "same_node" if source // size == target // size else "other_node"
+
+    def occupancy_ns(self, source: int, target: int, size_bytes: int) -> int:
+        """latency + bytes / bandwidth of one message, in whole nanoseconds."""
+        link = self.link(source, target)
+        bandwidth = link.bandwidth_bytes_per_s
+        return link.latency_ns + (round(size_bytes * 1e9 / bandwidth) if bandwidth else 0)
+
+    def resources(self, source: int, target: int) -> tuple[int, ...]:
+        """Numbers of the resources a message holds; empty for a pure delay."""
+        link = self.link(source, target)
+        if not link.queueing:
+            return ()
+        keys: list[object] = [(source, target)]
+        size = self._profile.topology.devices_per_node
+        if self.shared and size is not None and source // size != target // size:
+            keys += [("out", source // size), ("in", target // size)]
+        return tuple(self._resources.setdefault(key, len(self._resources)) for key in keys)

@@ -1,0 +1,178 @@
+"""One configuration predicted: schedule and profile in, timeline and metrics out."""
+
+from __future__ import annotations
+
+__all__ = ["Engine", "Prediction", "simulate"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from pipeline.errors import InputError, UnknownNameError
+from pipeline.lowering import lower
+from pipeline.metrics import Metrics, measure
+from pipeline.schedule import Plan, Schedule
+from pipeline.timeline import Timeline
+from simulator import engine as reference
+from simulator.bounds import lower_bound_ns
+from simulator.durations import Durations
+from simulator.inflight import peak_activations, weights_copies
+from simulator.memory import memory_events, memory_peak
+from simulator.profile import Profile
+from simulator.sampling import draw, has_jitter
+from simulator.times import timeline_of
+from simulator.workload import Workload
+
+Engine = Literal["auto", "simpy", "compiled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What was predicted for one schedule on one profile; `interval_s` is [p5, p50, p95] of iteration_s."""
+
+    schedule: Schedule
+    profile: Profile
+    timeline: Timeline
+    metrics: Metrics
+    assumptions: tuple[str, ...]
+    microbatch_size: int
+    width: int
+    engine: str
+    lower_bound_s: float
+    peak_activations: tuple[float, ...]
+    weights_copies: tuple[int, ...]
+    interval_s: tuple[float, float, float] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of `chimera simulate --json`: seconds, bytes, and everything that was assumed."""
+        schedule, metrics = self.schedule, self.metrics
+        document: dict[str, Any] = {
+            "schema_version": 1,
+            "schedule": schedule.name,
+            "options": dict(schedule.options),
+            "stages": schedule.stages,
+            "devices": schedule.devices,
+            "microbatches": schedule.microbatches,
+            "width": self.width,
+            "microbatch_size": self.microbatch_size,
+            "engine": self.engine,
+            "pipeline_s": metrics.pipeline_ns / 1e9,
+            "iteration_s": metrics.iteration_ns / 1e9,
+            "ideal_s": metrics.ideal_ns / 1e9,
+            "lower_bound_s": self.lower_bound_s,
+            "bubble_ratio": metrics.bubble_ratio,
+            "bubble_over_ideal": metrics.bubble_over_ideal,
+            "bubble_longest_stage": metrics.bubble_longest_stage,
+            "throughput_samples_per_s": metrics.throughput_samples_per_s,
+            "utilisation": metrics.utilisation,
+            "per_device": [self._device_json(device) for device in range(schedule.devices)],
+            "assumptions": list(self.assumptions),
+            "profile": {"name": self.profile.name, **self.profile.provenance},
+        }
+        if self.interval_s is not None:
+            document["interval_s"] = list(self.interval_s)
+        return document
+
+    def _device_json(self, device: int) -> dict[str, Any]:
+        figures, activations = self.metrics.per_device[device], self.peak_activations[device]
+        return {
+            "device": device,
+            "busy_s": figures.busy_ns / 1e9,
+            "idle_s": figures.idle_ns / 1e9,
+            "peak_activations": int(activations) if activations.is_integer() else activations,
+            "peak_memory_bytes": figures.peak_memory_bytes,
+            "weights_copies": self.weights_copies[device],
+        }
+
+
+def simulate(
+    schedule: Schedule | Plan,
+    profile: Profile,
+    *,
+    microbatch_size: int | None = None,
+    width: int = 1,
+    engine: Engine = "simpy",
+    samples: int = 0,
+    seed: int = 0,
+    partition: Sequence[int] | None = None,
+) -> Prediction:
+    """Predicts one iteration of a schedule (or of a plan, taken literally) on a machine.
+
+    `width` data-parallel copies of the pipeline run alike and share the all-reduces. With
+    `samples` > 0, durations are drawn that often from the profile's distribution and
+    `interval_s` holds the 5th, 50th and 95th percentile of the iteration time.
+
+    Raises DeadlockError for a plan that cannot finish, InputError for costs that do not fit.
+    """
+    _check(engine, samples, width, microbatch_size)
+    plan = schedule if isinstance(schedule, Plan) else lower(schedule, width=width)
+    schedule = plan.schedule
+    durations = Durations(schedule, profile, microbatch_size, partition)
+    workload = Workload(plan, profile, durations, width)
+    times = reference.run(workload)
+    rows = memory_events(workload, times) if _has_sizes(profile) else ()
+    timeline = timeline_of(
+        workload,
+        times,
+        tuple(event for row in rows for event in row),
+        tuple(memory_peak(row).total_bytes for row in rows),
+    )
+    samples_per_iteration = durations.microbatch_size * schedule.microbatches * width
+    return Prediction(
+        schedule=schedule,
+        profile=profile,
+        timeline=timeline,
+        metrics=measure(timeline, samples_per_iteration=samples_per_iteration),
+        assumptions=_assumptions(workload, microbatch_size, samples),
+        microbatch_size=durations.microbatch_size,
+        width=width,
+        engine="simpy",
+        lower_bound_s=lower_bound_ns(workload) / 1e9,
+        peak_activations=peak_activations(schedule),
+        weights_copies=weights_copies(plan),
+        interval_s=_interval(workload, samples, seed) if samples else None,
+    )
+
+
+def _check(engine: str, samples: int, width: int, microbatch_size: int | None) -> None:
+    if engine not in get_args(Engine):
+        raise UnknownNameError("engine", engine, get_args(Engine))
+    for name, value, least in (("samples", samples, 0), ("width", width, 1), ("micro-batch size", microbatch_size, 1)):
+        if value is not None and value < least:
+            raise InputError(f"{name} {value}", f"is less than {least}", f"give {least} or more")
+
+
+def _has_sizes(profile: Profile) -> bool:
+    """Whether the profile knows any bytes at all."""
+    return bool(profile.framework_bytes) or any(
+        layer.parameter_bytes or any(cost.activation_bytes or cost.boundary_bytes for cost in layer.costs)
+        for layer in profile.layers
+    )
+
+
+def _interval(workload: Workload, samples: int, seed: int) -> tuple[float, float, float]:
+    """Percentiles 5, 50 and 95 of the iteration time over drawn durations, in seconds."""
+    ends = [reference.run(workload, work).end_ns for work in draw(workload, samples, seed)]
+    low, middle, high = np.percentile(ends, [5, 50, 95]) / 1e9
+    return float(low), float(middle), float(high)
+
+
+def _assumptions(workload: Workload, microbatch_size: int | None, samples: int) -> tuple[str, ...]:
+    """Everything the reader must know to judge the figures."""
+    profile, schedule = workload.profile, workload.plan.schedule
+    found = list(workload.durations.assumptions())
+    if microbatch_size is None:
+        found.append(f"micro-batch size {workload.durations.microbatch_size}: none was given")
+    if not _has_sizes(profile):
+        found.append("memory and message sizes are not predicted: the profile holds no sizes")
+    if workload.messages and not profile.links:
+        found.append("messages are free: the profile holds no links")
+    if schedule.update != "flush":
+        found.append("fill and drain are included: without a flush, iterations would overlap")
+    if workload.width > 1:
+        found.append("all copies of the pipeline run alike")
+    if samples and not has_jitter(workload):
+        found.append("all samples are equal: the profile holds no spread")
+    return tuple(found)
