@@ -4,11 +4,10 @@ from __future__ import annotations
 
 __all__ = ["Receives", "lower"]
 
-from collections import defaultdict
-from itertools import chain
+from collections import defaultdict, deque
 from typing import Literal
 
-from pipeline.actions import Action, Kind, Step
+from pipeline.actions import RECEIVES, Action, Kind, Step
 from pipeline.dependencies import messages_from
 from pipeline.errors import DeadlockError, InputError, ScheduleError
 from pipeline.order import Walk, walk
@@ -19,7 +18,6 @@ Receives = Literal["early", "late"]
 """When a receive is posted: right before its consumer, or one compute action before that."""
 
 _RECEIVE_OF = {Kind.F: Kind.RECV_F, Kind.B: Kind.RECV_B, Kind.I: Kind.RECV_B}
-_Rows = tuple[tuple[Step, ...], ...]
 _Slots = list[dict[int, list[Action]]]
 """Per device, the actions that stand before (or after) a compute position."""
 
@@ -31,7 +29,7 @@ def lower(schedule: Schedule, *, receives: Receives = "early", width: int = 1) -
     sends of its results, the all-reduces launched there. Messages of one ordered pair of devices
     are received in the order they are sent (NCCL ignores tags): where consumers want another
     order, the receive is posted earlier. Optimizer steps stand at the end, stages ascending, or
-    for update="pipedream" behind every backward. `order` follows unit slots, ties by device.
+    for update="pipedream" behind every backward. `order` goes slot by slot.
 
     Raises ScheduleError for a schedule that `pipeline.checks.check` would refuse because devices
     wait for one another or a message finds no consumer. About 3 us an emitted action.
@@ -43,18 +41,18 @@ def lower(schedule: Schedule, *, receives: Receives = "early", width: int = 1) -
         _refuse_stuck(schedule, timing)
     sends, posts = _messages(schedule, receives)
     launches, last = synchronise(schedule, timing, width)
-    blocks = [
-        [
-            [*posts[device].get(position, ()), action, *sends[device].get(position, ()), *after.get(position, ())]
-            for position, action in enumerate(row)
-        ]
-        for device, (row, after) in enumerate(zip(schedule.actions, launches, strict=True))
-    ]
-    rows = tuple(
-        tuple(chain(launches[device].get(-1, ()), *device_blocks, last[device]))
-        for device, device_blocks in enumerate(blocks)
-    )
-    return Plan(schedule, rows, tuple(_issue_order(timing, blocks, rows, last)))
+    rows = []
+    for device, computed in enumerate(schedule.actions):
+        before, after, launched = posts[device], sends[device], launches[device]
+        row: list[Step] = list(launched.get(-1, ()))
+        for position, action in enumerate(computed):
+            row += before.get(position, ())
+            row.append(action)
+            row += after.get(position, ())
+            row += launched.get(position, ())
+        row += last[device]
+        rows.append(tuple(row))
+    return Plan(schedule, tuple(rows), tuple(_issue_order(timing, rows, last)))
 
 
 def _messages(schedule: Schedule, receives: Receives) -> tuple[_Slots, _Slots]:
@@ -99,23 +97,46 @@ def _posts(pairs: dict[tuple[int, int], list[tuple[int, Action]]], devices: int)
     return posts
 
 
-def _issue_order(timing: Walk, blocks: list[list[list[Step]]], rows: _Rows, last: list[list[Action]]) -> list[int]:
-    """The device of each issued action: block by block in slot order, the closing steps at the very end.
+def _issue_order(timing: Walk, rows: list[tuple[Step, ...]], last: list[list[Action]]) -> list[int]:
+    """The device of each issued action, slot by slot; the closing steps at the very end.
 
-    What precedes a device's first block (it has none: its all-reduces without any work) comes first.
+    A receive is issued with the compute action it stands before, when that starts; a send or an
+    all-reduce when the one it stands behind ends. In a slot, what ended comes before what starts,
+    and of the messages the highest device's first: torch's parity rule (see `pipeline.repair`).
     """
-    closing = [len(actions) for actions in last]
-    order: list[int] = []
+    devices = len(rows)
+    keys: list[int] = []
+    lengths: list[deque[int]] = []
     for device, row in enumerate(rows):
-        order += [device] * (len(row) - closing[device] - sum(map(len, blocks[device])))
-    position = [0] * len(rows)
-    for device in timing.devices:
-        length = len(blocks[device][position[device]])
-        position[device] += 1
-        order += [device] * length
-    for device, length in enumerate(closing):
-        order += [device] * length
+        starts, ends = timing.starts[device], timing.ends[device]
+        keys += [(2 * slot + 1) * devices + device for slot in starts]
+        keys += [(2 * slot + 1) * devices - 1 - device for slot in ends]
+        lengths.append(_lengths(row[: len(row) - len(last[device])]))
+    order: list[int] = []
+    for device in range(devices):
+        order += [device] * lengths[device].popleft()
+    for key in sorted(keys):
+        double, rest = divmod(key, devices)
+        device = rest if double % 2 else devices - 1 - rest
+        order += [device] * lengths[device].popleft()
+    for device, steps in enumerate(last):
+        order += [device] * len(steps)
     return order
+
+
+def _lengths(row: tuple[Step, ...]) -> deque[int]:
+    """How many actions precede everything, then in turn: receives and compute action, what stands behind it."""
+    lengths = [0]
+    behind = True
+    for action in row:
+        if behind and (action.kind in RECEIVES or action.is_compute):
+            lengths.append(0)
+            behind = False
+        lengths[-1] += 1
+        if action.is_compute:
+            lengths.append(0)
+            behind = True
+    return deque(lengths)
 
 
 def _refuse_stuck(schedule: Schedule, timing: Walk) -> None:

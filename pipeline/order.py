@@ -12,38 +12,34 @@ from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from pipeline.actions import Action, Step
+from pipeline.actions import Action, Kind, Step
 from pipeline.dependencies import inputs_of, results_of
 
 Result = tuple[int, str, int, int]
 
 
 class Walk(NamedTuple):
-    """The steps in the order of their start (ties by device), with the slots they start and end in."""
+    """The slots in which every action starts and ends, per device and position."""
 
-    devices: list[int]
-    """the device of each step: its k-th occurrence is the k-th action of that device"""
     starts: list[list[int]]
-    """per device and position"""
     ends: list[list[int]]
     missing: dict[int, Result]
     """per device that is stuck, the result its next action lacks; empty for a sound schedule"""
 
 
 def unit_duration(action: Action) -> int:
-    """Slots of an action in the unit model forward = backward = 1, where W takes the same again.
-
-    The model of the Chimera paper's figures: a full backward is one slot; a doubled forward two.
-    """
-    return 2 if action.also >= 0 else 1
+    """Slots of an action: a forward 1, a full backward 2, its parts I and W and its halves 1 each."""
+    if action.also >= 0 or (action.kind is Kind.B and action.half < 0):
+        return 2
+    return 1
 
 
 def walk(actions: Sequence[Sequence[Step]], stages: int, duration: Callable[[Action], int] = unit_duration) -> Walk:
     """The earliest start of every action when messages take no time; `actions[device]` in device order.
 
     An overlapped pair takes the sum of its parts and hands over its results at the end. Durations
-    are positive integers, so an action starts strictly after those it needs: the walk's order is a
-    linear extension. About 3 us an action.
+    are positive integers, so an action starts strictly after the start of those it needs. About
+    3 us an action.
     """
     count = len(actions)
     position, free = [0] * count, [0] * count
@@ -53,7 +49,6 @@ def walk(actions: Sequence[Sequence[Step]], stages: int, duration: Callable[[Act
     waiting: dict[Result, list[int]] = {}
     missing: dict[int, Result] = {}
     heap: list[tuple[int, int]] = []
-    devices: list[int] = []
 
     def announce(device: int) -> None:
         """Put the device's next action into the heap once all that it needs has a time."""
@@ -76,7 +71,6 @@ def walk(actions: Sequence[Sequence[Step]], stages: int, duration: Callable[[Act
         start, device = heappop(heap)
         action = actions[device][position[device]]
         end = start + sum(map(duration, action.parts))
-        devices.append(device)
         starts[device].append(start)
         ends[device].append(end)
         free[device] = end
@@ -88,4 +82,4 @@ def walk(actions: Sequence[Sequence[Step]], stages: int, duration: Callable[[Act
                     del missing[woken]
                     announce(woken)
         announce(device)
-    return Walk(devices, starts, ends, missing)
+    return Walk(starts, ends, missing)

@@ -6,43 +6,28 @@ __all__ = ["rendezvous_safe"]
 
 from pipeline.actions import RECEIVES, SENDS, Action, Kind, Step
 from pipeline.deadlock import check_waits
-from pipeline.dependencies import message_for, peer_of
-from pipeline.errors import DeadlockError
-from pipeline.schedule import Plan, Schedule
+from pipeline.dependencies import peer_of
+from pipeline.schedule import Plan
 
-_Rows = list[list[Step]]
 _RECEIVED_AS = {Kind.SEND_F: (Kind.RECV_F, 1), Kind.SEND_B: (Kind.RECV_B, -1)}
 
 
 def rendezvous_safe(plan: Plan) -> Plan:
-    """The same plan with its receives moved so that it cannot deadlock under rendezvous or batched.
+    """The same plan with every receive moved to where the global order issues its send.
 
-    First torch's parity rule: receives as late as their consumers allow, except that towards a
-    higher rank RECV stands before SEND (towards a lower one SEND before RECV). That rule looks at
-    one peer at a time, so a ring of three devices can still wait in a circle; then every receive
-    is put where the global order sends its message: all devices see the messages in one order, so
-    the first unserved one can always be served.
+    Then all devices see all messages in one total order, so the first message that is not yet
+    served can always be served: no circle under rendezvous or batched either. Of messages sent in
+    the same slot the order issues the higher rank's first, which is torch's parity rule (towards a
+    higher rank RECV before SEND, towards a lower one SEND before RECV). That rule alone looks at
+    one peer at a time and does not save a ring of three devices.
 
-    Every sound schedule can be made safe in this way. An unsound one (its devices wait for one
-    another even when sends never wait) cannot, and raises DeadlockError with the circle.
+    So every sound schedule can be made safe. An unsound one, whose devices wait for one another even
+    when sends never wait, cannot: DeadlockError with the circle.
     """
     schedule = plan.schedule
     check_waits(plan, "buffered")
-    matched = _receive_when_sent(plan)
-    deferred = _defer(matched, schedule)
-    for rows in (deferred, matched):
-        candidate = Plan(schedule, tuple(map(tuple, rows)), ())
-        try:
-            check_waits(candidate, "rendezvous")
-        except DeadlockError:
-            continue
-        return Plan(schedule, candidate.actions, tuple(check_waits(candidate, "buffered").order))
-    raise AssertionError("messages in one global order cannot deadlock")
-
-
-def _receive_when_sent(plan: Plan) -> _Rows:
-    """Every receive at the moment the global order issues its send."""
-    rows: _Rows = [[] for _ in plan.actions]
+    rows: list[list[Step]] = [[] for _ in plan.actions]
+    order: list[int] = []
     position = [0] * len(rows)
     for device in plan.order:
         action = plan.actions[device][position[device]]
@@ -50,39 +35,11 @@ def _receive_when_sent(plan: Plan) -> _Rows:
         if action.kind in RECEIVES:
             continue
         rows[device].append(action)
+        order.append(device)
         if action.kind in SENDS:
             assert isinstance(action, Action)
             kind, towards = _RECEIVED_AS[action.kind]
-            rows[peer_of(action, plan.schedule)].append(Action(action.stage + towards, kind, *action[2:]))
-    return rows
-
-
-def _defer(rows: _Rows, schedule: Schedule) -> _Rows:
-    """Each receive right before its consumer, or before a send to a higher-ranked source.
-
-    Unlike torch's `_defer_recv_ops`, receives of one source keep their order.
-    """
-    result: _Rows = []
-    for device, row in enumerate(rows):
-        placed: list[Step] = []
-        waiting: dict[int, list[Action]] = {}
-        for action in row:
-            if action.kind in RECEIVES:
-                assert isinstance(action, Action)
-                waiting.setdefault(peer_of(action, schedule), []).append(action)
-                continue
-            if action.kind in SENDS:
-                assert isinstance(action, Action)
-                peer = peer_of(action, schedule)
-                if peer > device:
-                    placed += waiting.pop(peer, [])
-            elif action.is_compute:
-                for part in action.parts:
-                    message = message_for(part, schedule)
-                    if message and message.receive in (queue := waiting.get(message.source, [])):
-                        count = queue.index(message.receive) + 1
-                        placed += queue[:count]
-                        del queue[:count]
-            placed.append(action)
-        result.append(placed)
-    return result
+            target = peer_of(action, schedule)
+            rows[target].append(Action(action.stage + towards, kind, *action[2:]))
+            order.append(target)
+    return Plan(schedule, tuple(map(tuple, rows)), tuple(order))

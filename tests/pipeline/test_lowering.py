@@ -163,9 +163,9 @@ def test_the_plan_runs_and_its_order_is_a_linear_extension(schedule: Schedule, r
             sent.add(as_receive(action))
         for part in action.parts:
             neighbour = part.stage - 1 if part.kind is Kind.F else part.stage + 1
-            if part.kind in (Kind.F, Kind.B, Kind.I) and 0 <= neighbour < schedule.stages:
-                if schedule.device_of(neighbour, part.microbatch) != device:
-                    assert part._replace(kind=Kind.RECV_F if part.kind is Kind.F else Kind.RECV_B) in sent
+            crosses = part.kind in (Kind.F, Kind.B, Kind.I) and 0 <= neighbour < schedule.stages
+            if crosses and schedule.device_of(neighbour, part.microbatch) != device:
+                assert part._replace(kind=Kind.RECV_F if part.kind is Kind.F else Kind.RECV_B) in sent
 
 
 @pytest.mark.parametrize("depth", [4, 6, 8])
