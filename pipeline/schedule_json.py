@@ -104,7 +104,7 @@ def _load(text: str, source: str) -> dict[str, Any]:
     try:
         loaded = json.loads(text)
     except json.JSONDecodeError as error:
-        cut = "the file is cut off" if error.pos >= len(text.rstrip()) - 1 else error.msg
+        cut = error.msg if text.rstrip().endswith(("}", "]")) else "the file is cut off"
         raise InputError(
             f"{source}: not JSON at line {error.lineno}, column {error.colno}", cut, "write the file again"
         ) from None

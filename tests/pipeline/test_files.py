@@ -1,0 +1,291 @@
+"""Schedules in files: round trips, and everything that must be refused with its place."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from pipeline.actions import Kind, parse_action
+from pipeline.checks import check, check_plan
+from pipeline.errors import InputError, ScheduleError, UnknownNameError
+from pipeline.files import read_placement, read_plan, read_schedule, schedule_csv, schedule_json
+from pipeline.lowering import lower
+from pipeline.schedule import Schedule
+from pipeline.schedules import build, catalogue
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def keep(text: str, name: str = "schedule.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(text.encode())
+        return path
+
+    return keep
+
+
+def everything() -> list[object]:
+    cases = []
+    for item, devices, microbatches in product(catalogue(), (2, 4), (4, 8)):
+        try:
+            schedule = build(item.name, stages=devices, microbatches=microbatches)
+        except InputError:
+            continue
+        cases.append(pytest.param(schedule, id=f"{item.name}-{devices}-{microbatches}"))
+    return cases
+
+
+def torch_has_words_for(schedule: Schedule) -> bool:
+    one_home = all(len(schedule.replica_devices(stage)) == 1 for stage in range(schedule.stages))
+    plain = all(part.also < 0 and part.half < 0 for row in schedule.actions for action in row for part in action.parts)
+    return one_home and plain and schedule.update == "flush"
+
+
+@pytest.mark.parametrize("schedule", everything())
+def test_json_round_trip(schedule: Schedule, write: Write) -> None:
+    path = write(json.dumps(schedule_json(schedule)))
+    assert read_schedule(path) == schedule
+    plan = lower(schedule, receives="late")
+    lowered = write(json.dumps(schedule_json(plan)))
+    assert read_plan(lowered) == plan
+    assert read_schedule(lowered) == schedule
+
+
+@pytest.mark.parametrize("schedule", everything())
+def test_csv_round_trip_or_refusal(schedule: Schedule, write: Write) -> None:
+    if not torch_has_words_for(schedule):
+        with pytest.raises(ScheduleError, match="cannot be written as torch CSV") as caught:
+            schedule_csv(schedule)
+        assert "JSON" in caught.value.remedy
+        return
+    back = read_schedule(write(schedule_csv(schedule)))
+    assert (back.actions, back.placement, back.stages, back.microbatches) == (
+        schedule.actions,
+        schedule.placement,
+        schedule.stages,
+        schedule.microbatches,
+    )
+    check(back)
+    plan = lower(schedule)
+    again = read_plan(write(schedule_csv(plan)))
+    check_plan(again)
+    without = [tuple(action for action in row if action.kind is not Kind.REDUCE_GRAD) for row in again.actions]
+    assert without == list(plan.actions), "only the REDUCE_GRADs that torch scales gradients with are added"
+
+
+def test_the_document_is_the_published_one() -> None:
+    """The keys and the example of the command's contract (Chimera D = N = 4)."""
+    document = schedule_json(build("chimera", stages=4, microbatches=4))
+    expected = {
+        "schema_version": 1,
+        "schedule": "chimera",
+        "stages": 4,
+        "devices": 4,
+        "microbatches": 4,
+        "placement": [[0, 1, 2, 3], [3, 2, 1, 0]],
+        "replica_of": [0, 0, 1, 1],
+    }
+    assert {key: document[key] for key in expected} == expected
+    assert document["actions"][0] == ["0F0", "0F1", "3F2", "3B2", "3F3", "3B3", "0B0", "0B1"]
+
+
+@pytest.mark.parametrize("name", ["chimera", "gems", "dualpipe", "data-parallel"])
+def test_replicated_schedules_are_not_written_as_torch_csv(name: str) -> None:
+    if name not in {item.name for item in catalogue()}:
+        pytest.skip("not in the catalogue")
+    schedule = build(name, stages=2, microbatches=4)
+    for what in (schedule, lower(schedule)):
+        with pytest.raises(
+            ScheduleError, match="replicas of each stage, and torch wants every stage on one rank"
+        ) as caught:
+            schedule_csv(what)
+        assert "--format json" in caught.value.remedy
+
+
+def test_words_torch_lacks_are_not_written(write: Write) -> None:
+    doubled = read_schedule(write("0F0+1,0B0,0B1\n"))
+    with pytest.raises(ScheduleError, match=r"0F0\+1 covers two micro-batches"):
+        schedule_csv(doubled)
+    with pytest.raises(ScheduleError, match="without a flush"):
+        schedule_csv(replace(build("dapple", stages=2, microbatches=2), update="2bw"))
+    with pytest.raises(ScheduleError, match="device 1 computes nothing"):
+        schedule_csv(replace(doubled, actions=(doubled.actions[0][1:], ()), devices=2))
+
+
+def test_what_torch_writes_is_read(write: Write) -> None:
+    r"""Rows of different lengths, empty cells as no-ops, `\r\n` as csv.writer ends lines, a blank last line."""
+    back = read_schedule(write("0F0,0F1,,,0B0,0B1\r\n,1F0,1B0,1F1,1B1\r\n\r\n"))
+    assert [" ".join(map(str, row)) for row in back.actions] == ["0F0 0F1 0B0 0B1", "1F0 1B0 1F1 1B1"]
+    assert (back.placement, back.replica_of, back.name) == (((0, 1),), (0, 0), "schedule")
+    check(back)
+
+
+def test_sharding_actions_are_dropped_with_a_note(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        back = read_schedule(write("0UNSHARD,0F0,0B0,0REDUCE_GRAD,0RESHARD\n"))
+    assert " ".join(map(str, back.actions[0])) == "0F0 0B0"
+    assert "2 UNSHARD/RESHARD actions dropped" in caplog.text
+
+
+def test_a_lowered_file_is_kept_as_it_stands_and_gets_its_steps(write: Write) -> None:
+    path = write("0F0,0SEND_F0,0RECV_B0,0B0,0REDUCE_GRAD\n1RECV_F0,1F0,1B0,1SEND_B0,1REDUCE_GRAD\n")
+    plan = read_plan(path)
+    assert " ".join(map(str, plan.actions[1])) == "1RECV_F0 1F0 1B0 1SEND_B0 1REDUCE_GRAD 1STEP"
+    check_plan(plan)
+
+
+def test_the_older_dialect(write: Write) -> None:
+    """Zero-Bubble code: B is the input gradient, BW the full backward."""
+    path = write("0F0,0F1,0B0,0W0,0BW1\n1F0,1BW0,1F1,1B1,1W1\n")
+    back = read_schedule(path, dialect="zero-bubble")
+    assert [" ".join(map(str, row)) for row in back.actions] == ["0F0 0F1 0I0 0W0 0B1", "1F0 1B0 1F1 1I1 1W1"]
+    check(back)
+    with pytest.raises(InputError) as caught:
+        read_schedule(path)
+    assert "column 5" in str(caught.value) and "zero-bubble" in caught.value.remedy
+    with pytest.raises(UnknownNameError):
+        read_schedule(path, dialect="latin")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "column"),
+    [
+        ("0F0,0B0\n1F0,1F1junk,1B0\n", 2, 2),
+        ("0F0,0B\n", 1, 2),
+        ("0F0,0B0\n1F0,1B0,2BW0\n", 2, 3),
+        ("\ufeff0F0,0B0\n", 1, 1),
+        ("0F0,\t0B0\n", 1, 2),
+        ("0F0,\u06620B0\n", 1, 2),
+        ('"0F0",0B0\n', 1, 1),
+        ("0F0;0B0\n", 1, 1),
+        ("0F0,,0b0\n", 1, 3),
+        ("0F0,-1B0\n", 1, 2),
+        ("0F0,0F99999999\n", 1, 2),
+        ("0F0,99999999F0\n", 1, 2),
+        ("0F0,0F" + "9" * 5000 + "\n", 1, 2),
+        ("rank0,0F0\n", 1, 1),
+        ("0F0\x000B0\n", 1, 1),
+        ("0F0,0B0\x1c1F0\n", 1, 2),
+    ],
+)
+def test_strange_cells_are_refused_with_row_device_and_column(write: Write, text: str, row: int, column: int) -> None:
+    with pytest.raises(InputError) as caught:
+        read_schedule(write(text))
+    assert f"schedule.csv row {row} (device {row - 1}), column {column}" in str(caught.value)
+    assert caught.value.remedy
+
+
+def test_repeated_actions_are_refused_with_both_columns(write: Write) -> None:
+    for text in ("0F0,0F1,0F0,0B0,0B1\n", "0F0,,0F0,0B0\n", "0F1,0F0,(0F1;0B0)OVERLAP_F_B\n"):
+        with pytest.raises(ScheduleError, match=r"row 1 \(device 0\), column 3: 0F[01]: stands already in column 1"):
+            read_schedule(write(text))
+
+
+def test_a_stage_on_two_devices_needs_a_placement(write: Write) -> None:
+    path = write("0F0,1F1,1B1,0B0\n1F0,1B0,0F1,0B1\n")
+    with pytest.raises(ScheduleError, match="runs on device") as caught:
+        read_schedule(path)
+    assert "placement" in caught.value.remedy and caught.value.device is not None
+    back = read_schedule(path, placement=[[0, 1], [1, 0]])
+    assert (back.placement, back.replica_of) == (((0, 1), (1, 0)), (0, 1))
+
+
+def test_a_misplaced_action_is_left_to_the_check(write: Write) -> None:
+    """Micro-batch 0 has three actions where replica 0 wants them and one astray."""
+    path = write("0F0,1F1,1B1,0B0,1B0\n1F0,0F1,0B1\n")
+    with pytest.raises(ScheduleError, match="stage 1 of micro-batch 0 is placed on device 1") as caught:
+        check(read_schedule(path, placement=[[0, 1], [1, 0]]))
+    assert (caught.value.device, caught.value.position) == (0, 4)
+
+
+def test_missing_stages_and_empty_files(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="never runs stage 1"):
+        read_schedule(write("0F0,2F0,2B0,0B0\n"))
+    for text in ("", "\n\n", "0SEND_F0\n"):
+        with pytest.raises(InputError):
+            read_schedule(write(text))
+    with pytest.raises(InputError, match="No such file"):
+        read_schedule(tmp_path / "nowhere.csv")
+    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe0F0")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_schedule(tmp_path / "bytes.csv")
+
+
+def document(**changes: object) -> str:
+    """A sound document of one device with changed keys; None removes a key."""
+    whole = {**schedule_json(build("gpipe", stages=1, microbatches=1)), **changes}
+    return json.dumps({key: value for key, value in whole.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (document()[:-20], "cut off"),
+        (document()[:60], "not JSON at line 1, column .*: the file is cut off"),
+        ("{", "cut off"),
+        ("[1, 2]", "holds a list"),
+        (document(schema_version=2), "schema_version is 2: this version reads schema 1"),
+        (document(schema_version=None), "schema_version is None"),
+        (document(schema_version="1"), "schema_version is '1'"),
+        (document(schema_version=True), "schema_version is True"),
+        (document(colour="red"), "colour"),
+        (document(stages=None), "stages"),
+        (document(stages="1"), "stages"),
+        (document(stages=0), "stages"),
+        (document(microbatches=1.5), "microbatches"),
+        (document(placement=[[-1]]), r"placement\.0\.0"),
+        (document(replica_of=[True]), r"replica_of\.0"),
+        (document(actions=[["0F0", 7]]), r"actions\.0\.1"),
+        (document(actions=[["0F0", "0B0junk"]]), "device 0, position 1: action '0B0junk'"),
+        (document(sync="never"), "sync"),
+        ("[" * 100_000, "nested too deeply|not JSON"),
+    ],
+)
+def test_bad_documents_are_refused_with_their_place(write: Write, text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        read_schedule(write(text))
+
+
+def test_a_file_cut_anywhere_is_refused(write: Write) -> None:
+    whole = document(placement=None) + "\n"
+    for length in range(1, len(whole) - 2):
+        with pytest.raises(InputError, match="cut off|not JSON"):
+            read_schedule(write(whole[:length]))
+
+
+def test_a_wrong_order_in_a_document_is_found(write: Write) -> None:
+    plan = schedule_json(lower(build("gpipe", stages=2, microbatches=2)))
+    path = write(json.dumps({**plan, "order": sorted(plan["order"], reverse=True)}))
+    with pytest.raises(ScheduleError, match="global order"):
+        check_plan(read_plan(path))
+
+
+def test_a_compute_file_is_lowered_on_the_way(write: Write) -> None:
+    schedule = build("dapple", stages=3, microbatches=4)
+    assert read_plan(write(json.dumps(schedule_json(schedule)))) == lower(schedule)
+
+
+def test_json_has_a_placement_of_its_own(write: Write) -> None:
+    with pytest.raises(InputError, match="placement of its own"):
+        read_schedule(write(document()), placement=[[0]])
+
+
+def test_placement_files(write: Write) -> None:
+    assert read_placement(write("[[0, 1], [1, 0]]")) == ((0, 1), (1, 0))
+    assert read_placement(write('{"placement": [[0, 1]]}')) == ((0, 1),)
+    for text in ("[0, 1]", "[]", "{}", "[[0, -1]]", "[[true]]", "[[0"):
+        with pytest.raises(InputError):
+            read_placement(write(text))
+
+
+def test_actions_read_are_the_actions_written(write: Write) -> None:
+    """Every word of ours, in a document: doubled forwards, halves, overlaps."""
+    rows = [["0F0+1", "(0F2;0B0)OVERLAP_F_B", "0I1", "0W1", "0B2.0", "0B2.1"]]
+    text = document(microbatches=3, replica_of=[0, 0, 0], actions=rows)
+    assert read_schedule(write(text)).actions == (tuple(map(parse_action, rows[0])),)
