@@ -32,15 +32,53 @@ def check_plan(plan: Plan, semantics: Semantics = "buffered") -> None:
 
     Raises ScheduleError if a message is sent before it is computed, is received as another one, has
     no counterpart, or is consumed before its receive is posted, if the compute actions are not the
-    schedule's, and if the global order issues an action before what it waits for. About 5 us an action.
+    schedule's, if weights change before their gradients are complete and all-reduced, and if the global order issues an action before what it waits for. About 5 us an action.
     """
     if semantics not in get_args(Semantics):
         raise InputError(f"semantics={semantics!r}", "is not known", f"use one of {', '.join(get_args(Semantics))}")
     for device, (row, computed) in enumerate(zip(plan.actions, plan.schedule.actions, strict=True)):
         if tuple(action for action in row if action.is_compute) != tuple(computed):
             raise ScheduleError(f"device {device}", "computes other actions than its schedule", device=device)
+    _check_updates(plan)
     check_waits(plan, semantics)
     Replay(plan.schedule, plan.actions, "buffered").follow(plan.order)
+
+
+def _check_updates(plan: Plan) -> None:
+    """Gradients are complete when they are all-reduced, and all-reduced when weights change.
+
+    With update="pipedream" every micro-batch has its own all-reduce and step, so nothing is checked.
+    """
+    schedule = plan.schedule
+    if schedule.update == "pipedream":
+        return
+    for device, row in enumerate(plan.actions):
+        closed: dict[int, Kind] = {}
+        for position, action in enumerate(row):
+            given = f"device {device}, position {position}: {action}"
+            if isinstance(action, Action) and action.kind in (Kind.REDUCE_GRAD, Kind.STEP):
+                stage, before = action.stage, closed.get(action.stage)
+                shared = 0 <= stage < schedule.stages and len(schedule.replica_devices(stage)) > 1
+                if stage not in schedule.stages_on(device):
+                    raise ScheduleError(
+                        given, "is about a stage the device does not hold", device=device, position=position
+                    )
+                if before in (action.kind, Kind.STEP):
+                    raise ScheduleError(
+                        given, f"follows {stage}{before}", "do it once", device=device, position=position
+                    )
+                if action.kind is Kind.STEP and shared and before is None:
+                    raise ScheduleError(
+                        given,
+                        "changes weights before their gradients are all-reduced over the replicas",
+                        f"put {stage}REDUCE_GRAD before it",
+                        device=device,
+                        position=position,
+                    )
+                closed[stage] = action.kind
+            elif action.is_compute and not closed.keys().isdisjoint(part.stage for part in action.parts):
+                stage = next(part.stage for part in action.parts if part.stage in closed)
+                raise ScheduleError(given, f"follows {stage}{closed[stage]}", device=device, position=position)
 
 
 def check_waits(plan: Plan, semantics: Semantics) -> Replay:

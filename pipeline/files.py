@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pipeline import schedule_json as documents
 from pipeline import torch_csv
 from pipeline.actions import COMMUNICATION, Action, Kind, Step
+from pipeline.checks import check
 from pipeline.deadlock import check_waits
 from pipeline.errors import InputError, UnknownNameError
 from pipeline.inference import infer_schedule
@@ -50,9 +51,10 @@ def read_plan(path: Path | str, *, placement: Placement | None = None, dialect: 
     """The plan in a file, as it stands; a file that holds computation only is lowered.
 
     A lowered CSV has no optimizer steps: they are added at the end of each row. Raises
-    ScheduleError if no global order exists because devices wait for one another.
+    ScheduleError if the schedule is unsound or the rows cannot run to their end.
     """
     schedule, rows, lowered, order = _read(path, placement, dialect)
+    check(schedule)
     if not lowered:
         return lower(schedule)
     if order is None:

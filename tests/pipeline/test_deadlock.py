@@ -283,9 +283,27 @@ def test_all_reduces_launched_in_another_order_deadlock_where_they_run_in_turn()
     assert fates(plan) == ("runs", "deadlock", "deadlock")
     with pytest.raises(DeadlockError, match="waits for the all-reduce of stage"):
         check_plan(plan, "rendezvous")
-    one_sided = replace(plan, actions=(plan.actions[0], plan.actions[1][:4] + plan.actions[1][6:]))
+    one_sided = replace(plan, actions=(plan.actions[0], plan.actions[1][:4]))
     with pytest.raises(ScheduleError, match="waits for the all-reduce of stage 0 on device 1, which has ended"):
         check_plan(one_sided)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("0F0 0REDUCE_GRAD 0B0 0STEP", "0B0: follows 0REDUCE_GRAD"),
+        ("0F0 0STEP 0B0 0REDUCE_GRAD", "0STEP: changes weights before their gradients are all-reduced"),
+        ("0F0 0B0 0REDUCE_GRAD 0REDUCE_GRAD 0STEP", "0REDUCE_GRAD: follows 0REDUCE_GRAD"),
+        ("0F0 0B0 0REDUCE_GRAD 0STEP 0STEP", "0STEP: follows 0STEP"),
+        ("0F0 0B0 0REDUCE_GRAD 0STEP 0REDUCE_GRAD", "0REDUCE_GRAD: follows 0STEP"),
+        ("0F0 0B0 0REDUCE_GRAD 0STEP 1STEP", "1STEP: is about a stage the device does not hold"),
+    ],
+)
+def test_weights_change_once_and_last(row: str, says: str) -> None:
+    order = (0,) * 4 + (1,) * 4 + (0,)
+    plan = plan_of(row, "0F1 0B1 0REDUCE_GRAD 0STEP", placement=((0,), (1,)), replica_of=(0, 1), order=order)
+    with pytest.raises(ScheduleError, match=says):
+        check_plan(plan)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
@@ -11,7 +12,7 @@ import pytest
 
 from pipeline.actions import Kind, parse_action
 from pipeline.checks import check, check_plan
-from pipeline.errors import InputError, ScheduleError, UnknownNameError
+from pipeline.errors import ChimeraError, InputError, ScheduleError, UnknownNameError
 from pipeline.files import read_placement, read_plan, read_schedule, schedule_csv, schedule_json
 from pipeline.lowering import lower
 from pipeline.schedule import Schedule
@@ -257,6 +258,32 @@ def test_a_file_cut_anywhere_is_refused(write: Write) -> None:
     for length in range(1, len(whole) - 2):
         with pytest.raises(InputError, match="cut off|not JSON"):
             read_schedule(write(whole[:length]))
+
+
+@pytest.mark.parametrize("lowered", [False, True])
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_random_edits_end_in_our_errors_only(kind: str, lowered: bool, write: Write) -> None:
+    """Whatever a byte or two of damage does, the answer is a sound plan or one of our errors."""
+    schedule = build("dapple", stages=3, microbatches=3)
+    what = lower(schedule) if lowered else schedule
+    text = schedule_csv(what) if kind == "csv" else json.dumps(schedule_json(what))
+    draw = random.Random(13)
+    accepted = 0
+    for _ in range(600):
+        damaged = list(text)
+        for _edit in range(draw.randrange(1, 3)):
+            place = draw.randrange(len(damaged))
+            damaged[place : place + draw.randrange(3)] = draw.choice(
+                ["", "0", "1", "9", "F", "B", ",", "W", "\n", "[", "-", "S"]
+            )
+        path = write("".join(damaged))
+        try:
+            plan = read_plan(path)
+            check_plan(plan)
+            accepted += 1
+        except ChimeraError as error:
+            assert str(error)
+    assert accepted < 300
 
 
 def test_a_wrong_order_in_a_document_is_found(write: Write) -> None:
