@@ -81,14 +81,10 @@ class Action(NamedTuple):
         return self.kind in COMPUTE
 
     def __str__(self) -> str:
-        text = f"{self.stage}{self.kind.value}"
-        if self.microbatch >= 0:
-            text += str(self.microbatch)
-        if self.also >= 0:
-            text += f"+{self.also}"
-        if self.half >= 0:
-            text += f".{self.half}"
-        return text
+        stage, kind, microbatch, also, half = self
+        if also < 0 and half < 0:  # by far the most frequent, and written down a lot
+            return f"{stage}{kind}" if microbatch < 0 else f"{stage}{kind}{microbatch}"
+        return f"{stage}{kind}{microbatch}+{also}" if also >= 0 else f"{stage}{kind}{microbatch}.{half}"
 
 
 class Overlap(NamedTuple):

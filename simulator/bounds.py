@@ -6,7 +6,7 @@ __all__ = ["lower_bound_ns"]
 
 from pipeline.actions import Kind
 from simulator.durations import Durations
-from simulator.workload import OpCode, Workload
+from simulator.workload import COMPUTE, Workload
 
 
 def lower_bound_ns(workload: Workload) -> int:
@@ -27,7 +27,7 @@ def lower_bound_ns(workload: Workload) -> int:
         work
         for ops, row in zip(workload.ops, workload.work_ns, strict=True)
         for op, work in zip(ops, row, strict=True)
-        if op.code is OpCode.COMPUTE
+        if op.code is COMPUTE
     )
     devices = workload.plan.schedule.devices
     return max(-(-total // devices), _chain_ns(workload))

@@ -19,7 +19,7 @@ import simpy
 
 from pipeline.errors import DeadlockError
 from simulator.times import Times
-from simulator.workload import Op, OpCode, Workload
+from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, Op, Workload
 
 Steps = Generator[simpy.Event, Any, None]
 
@@ -69,7 +69,7 @@ class _Run:
         clock = 0
         for position, (code, _, needs, target) in enumerate(self.workload.ops[device]):
             self.position[device] = position
-            if code == OpCode.COMPUTE:
+            if code == COMPUTE:
                 for number in needs:
                     if number < 0 or arrived[number] < 0:
                         self.waiting[number] = event = env.event()
@@ -79,17 +79,17 @@ class _Run:
                 starts[position] = clock = clock + dispatch
                 ends[position] = clock = clock + work[position]
                 yield env.timeout(clock - env._now)
-            elif code == OpCode.SEND:
+            elif code == SEND:
                 clock += messages[target].send_overhead_ns
                 if self.workload.network.shared and clock > env._now:
                     yield env.timeout(clock - env._now)
                 self._transmit(target, clock)
-            elif code == OpCode.RECEIVE:
+            elif code == RECEIVE:
                 times.posted[target] = clock
             else:
                 if clock > env._now:
                     yield env.timeout(clock - env._now)
-                if code == OpCode.REDUCE:
+                if code == REDUCE:
                     self._launch(target)
                 else:
                     if target >= 0 and times.reduces[target][1] < 0:
@@ -159,7 +159,7 @@ class _Run:
 
     def _wait(self, device: int, op: Op) -> str:
         place = f"device {device}, position {self.position[device]}: {op.action} waits for"
-        if op.code is OpCode.COMPUTE:
+        if op.code is COMPUTE:
             number = next(n for n in op.needs if n < 0 or self.times.arrived[n] < 0)
             if number < 0:
                 return f"{place} {self.workload.missing[number]}, which its device has not computed"

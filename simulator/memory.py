@@ -16,16 +16,21 @@ from __future__ import annotations
 __all__ = ["Peak", "memory_events", "memory_peak"]
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
 from operator import attrgetter
 from typing import NamedTuple
 
-from pipeline.actions import Action, Kind
+from pipeline.actions import Action, Kind, Step
 from pipeline.timeline import Category, MemoryEvent
 from simulator.durations import share_of
 from simulator.inflight import WeightVersions
 from simulator.times import Times
-from simulator.workload import Op, OpCode, Workload
+from simulator.workload import COMPUTE, RECEIVE, SEND, STEP, Workload
+
+# Looking a member up in its class costs ten times as much as a module's name.
+_F, _I, _RECV_F = Kind.F, Kind.I, Kind.RECV_F
 
 
 class Peak(NamedTuple):
@@ -37,29 +42,41 @@ class Peak(NamedTuple):
     by_category: dict[str, int]
 
 
-def memory_peak(events: Iterable[MemoryEvent]) -> Peak:
+def memory_peak(events: Sequence[MemoryEvent]) -> Peak:
     """The peak of one device's events, which are in order; the earliest one if there are several."""
+    totals = list(accumulate(event.delta_bytes for event in events))
+    if not totals:
+        return Peak(0, 0, "", {})
+    highest = max(totals)
+    place = totals.index(highest)
     held: Counter[str] = Counter()
-    total, peak = 0, Peak(0, 0, "", {})
-    for event in events:
-        total += event.delta_bytes
+    for event in events[: place + 1]:
         held[event.category] += event.delta_bytes
-        if total > peak.total_bytes:
-            peak = Peak(event.time_ns, total, event.cause, dict(held))
-    return peak
+    return Peak(events[place].time_ns, highest, events[place].cause, dict(held))
 
 
 def memory_events(workload: Workload, times: Times) -> tuple[tuple[MemoryEvent, ...], ...]:
     """All changes per device, by time; at one moment in the order in which the device goes about them."""
     rows = []
-    for device, ops in enumerate(workload.ops):
+    for device in range(len(workload.ops)):
         ledger = _Ledger(workload, times, device)
         ledger.open()
-        for position, op in enumerate(ops):
-            ledger.follow(position, op)
+        ledger.follow()
         ledger.events.sort(key=attrgetter("time_ns"))
         rows.append(tuple(ledger.events))
     return tuple(rows)
+
+
+# Half the time of MemoryEvent(...), and there are eight of them per computation.
+_event: Callable[[tuple[int, int, Category, int, str]], MemoryEvent] = partial(tuple.__new__, MemoryEvent)
+
+
+class _Footprint(NamedTuple):
+    """Bytes of one kind of action: what it leaves behind, what it needs while it runs, what it computes again."""
+
+    kept: int
+    passing: int
+    again: int
 
 
 class _Ledger:
@@ -69,6 +86,7 @@ class _Ledger:
         self.workload, self.times, self.device = workload, times, device
         self.schedule, self.durations = workload.plan.schedule, workload.durations
         self.events: list[MemoryEvent] = []
+        self._footprints: dict[tuple[int, Kind, bool, bool], _Footprint] = {}
         self._stored: dict[tuple[int, int], list[int]] = {}
         self._recomputed: dict[tuple[int, int], list[int]] = {}
         self._with_gradients: set[int] = set()
@@ -77,7 +95,7 @@ class _Ledger:
     def add(self, time_ns: int, category: Category, delta_bytes: int, cause: str) -> None:
         """Writes an event down, unless it changes nothing."""
         if delta_bytes:
-            self.events.append(MemoryEvent(self.device, time_ns, category, delta_bytes, cause))
+            self.events.append(_event((self.device, time_ns, category, delta_bytes, cause)))
 
     def open(self) -> None:
         """What the device holds from the start."""
@@ -93,61 +111,79 @@ class _Ledger:
             if self.schedule.update == "2bw":
                 self.add(0, "versions", costs.parameter_bytes, f"{cause}: second version")
 
-    def follow(self, position: int, op: Op) -> None:
-        """What one action changes."""
-        if op.code is OpCode.COMPUTE:
-            start, end = self.times.starts[self.device][position], self.times.ends[self.device][position]
-            self._consume(op.needs, Kind.RECV_F, start)
-            for part in op.action.parts:
-                if part.kind is Kind.F:
-                    self._forward(part, start, end)
-                else:
-                    self._backward(part, start, end)
-            self._consume(op.needs, Kind.RECV_B, end)
-        elif op.code is OpCode.SEND:
-            size, cause = self.workload.messages[op.target].size_bytes, str(op.action)
-            self.add(self.times.sent[op.target], "buffers", size, cause)
-            self.add(self.times.arrived[op.target], "buffers", -size, cause)
-        elif op.code is OpCode.RECEIVE:
-            size = self.workload.messages[op.target].size_bytes
-            self.add(self.times.posted[op.target], "buffers", size, str(op.action))
-        elif op.code is OpCode.STEP and self._versions is not None:
-            stage = op.action.parts[0].stage
-            if self._versions.step(stage):
-                end = self.times.ends[self.device][position]
-                self.add(end, "versions", self.durations.stage(stage).parameter_bytes, str(op.action))
+    def follow(self) -> None:
+        """What the actions of the row change, one after another."""
+        messages, times, add = self.workload.messages, self.times, self.add
+        starts, ends = times.starts[self.device], times.ends[self.device]
+        for position, (code, action, needs, target) in enumerate(self.workload.ops[self.device]):
+            if code == COMPUTE:
+                self._compute(action, needs, starts[position], ends[position])
+            elif code == SEND:
+                size, cause = messages[target].size_bytes, str(action)
+                add(times.sent[target], "buffers", size, cause)
+                add(times.arrived[target], "buffers", -size, cause)
+            elif code == RECEIVE:
+                add(times.posted[target], "buffers", messages[target].size_bytes, str(action))
+            elif code == STEP and self._versions is not None:
+                stage = action.parts[0].stage
+                if self._versions.step(stage):
+                    add(ends[position], "versions", self.durations.stage(stage).parameter_bytes, str(action))
 
-    def _consume(self, needs: tuple[int, ...], kind: Kind, time_ns: int) -> None:
+    def _compute(self, action: Step, needs: tuple[int, ...], start: int, end: int) -> None:
         """A forward takes its input over as a stored activation at once; a gradient is used until the end."""
+        gradients = []
         for number in needs:
-            message = self.workload.messages[number]
-            if message.receive.kind is kind:
-                self.add(time_ns, "buffers", -message.size_bytes, str(message.receive))
+            receive, _, _, size, *_ = self.workload.messages[number]
+            if receive.kind is _RECV_F:
+                self.add(start, "buffers", -size, str(receive))
+            else:
+                gradients.append((receive, size))
+        for part in action.parts:
+            if part.kind is _F:
+                self._forward(part, start, end)
+            else:
+                self._backward(part, start, end)
+        for receive, size in gradients:
+            self.add(end, "buffers", -size, str(receive))
+
+    def _footprint(self, part: Action) -> _Footprint:
+        key = (part.stage, part.kind, part.also >= 0, part.half >= 0)
+        found = self._footprints.get(key)
+        if found is None:
+            costs = self.durations.stage(part.stage, share_of(part))
+            kept = costs.input_bytes if self.schedule.recompute else costs.activation_bytes
+            discarded = max(costs.activation_bytes - kept, 0)
+            if part.kind is Kind.F:
+                found = _Footprint(kept, costs.forward_workspace_bytes + discarded, 0)
+            else:
+                again = discarded if part.kind is not Kind.W else 0
+                found = _Footprint(0, costs.backward_workspace_bytes, again)
+            self._footprints[key] = found
+        return found
 
     def _forward(self, part: Action, start: int, end: int) -> None:
-        costs, cause = self.durations.stage(part.stage, share_of(part)), str(part)
-        kept = costs.input_bytes if self.schedule.recompute else costs.activation_bytes
-        passing = costs.forward_workspace_bytes + max(costs.activation_bytes - kept, 0)
+        kept, passing, _ = self._footprint(part)
+        cause = str(part)
         self.add(start, "activations", kept, cause)
         self.add(start, "workspace", passing, cause)
         self.add(end, "workspace", -passing, cause)
-        covered = part.microbatches
-        for index, microbatch in enumerate(covered):
-            whole = kept // 2 if len(covered) > 1 and index == 0 else kept - kept // 2 if len(covered) > 1 else kept
-            # What the whole backward, or each half of it in turn, releases.
-            self._stored[part.stage, microbatch] = [whole // 2, whole - whole // 2]
+        # What the whole backward of a micro-batch, or each half of it in turn, releases.
+        if part.also < 0:
+            self._stored[part.stage, part.microbatch] = _halves(kept)
+        else:
+            for microbatch, share in zip(part.microbatches, _halves(kept), strict=True):
+                self._stored[part.stage, microbatch] = _halves(share)
         if self._versions is not None:
             self._versions.forward(part)
 
     def _backward(self, part: Action, start: int, end: int) -> None:
-        costs, cause, key = self.durations.stage(part.stage, share_of(part)), str(part), (part.stage, part.microbatch)
-        workspace = costs.backward_workspace_bytes
+        _, workspace, again = self._footprint(part)
+        cause, key = str(part), (part.stage, part.microbatch)
         self.add(start, "workspace", workspace, cause)
-        if self.schedule.recompute and part.kind is not Kind.W:
-            again = max(costs.activation_bytes - costs.input_bytes, 0)
+        if again:
             self._recomputed.setdefault(key, []).append(again)
             self.add(start, "activations", again, f"{cause}: recomputed")
-        if part.kind is not Kind.I:
+        if part.kind is not _I:
             self._finish(part, key, start, end, cause)
         self.add(end, "workspace", -workspace, cause)
 
@@ -157,9 +193,14 @@ class _Ledger:
             self._with_gradients.add(part.stage)
             self.add(start, "gradients", self.durations.stage(part.stage).gradient_bytes, cause)
         self.add(end, "activations", -_release(self._stored[key], part.half), cause)
-        self.add(end, "activations", -_release(self._recomputed.get(key, []), part.half), f"{cause}: recomputed")
+        if key in self._recomputed:
+            self.add(end, "activations", -_release(self._recomputed[key], part.half), f"{cause}: recomputed")
         if self._versions is not None and self._versions.finish(part):
             self.add(end, "versions", -self.durations.stage(part.stage).parameter_bytes, cause)
+
+
+def _halves(size: int) -> list[int]:
+    return [size // 2, size - size // 2]
 
 
 def _release(portions: list[int], half: int) -> int:

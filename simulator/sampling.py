@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["draw", "has_jitter"]
+__all__ = ["as_rows", "draw", "has_jitter"]
 
 from collections.abc import Iterator
 
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.actions import Kind
-from simulator.workload import Op, OpCode, Workload
+from simulator.workload import COMPUTE, Op, Workload
 
-_Factors = NDArray[np.float64]
+_BATCH = 64
 
 
 def has_jitter(workload: Workload) -> bool:
@@ -22,38 +22,38 @@ def has_jitter(workload: Workload) -> bool:
     return bool(jitter.action_quantiles or jitter.device_spread or jitter.iteration_spread or any(spreads))
 
 
-def draw(workload: Workload, samples: int, seed: int) -> Iterator[list[list[int]]]:
-    """`samples` draws of `work_ns[device][position]`; the same seed gives the same draws.
+def draw(workload: Workload, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Batches of drawn durations in nanoseconds, shape (batch, computations), devices in turn.
 
     Every computation is multiplied by an independent factor from the profile's residual quantiles
     (or a log-normal of its stage's spread), by its device's factor and by the iteration's factor.
-    Messages, all-reduces and optimizer steps are not varied.
+    Messages, all-reduces and optimizer steps are not varied. The same seed gives the same draws.
     """
-    generator = np.random.default_rng(seed)
-    jitter = workload.profile.jitter
-    positions = [[i for i, op in enumerate(ops) if op.code is OpCode.COMPUTE] for ops in workload.ops]
-    spreads = [
-        np.array([_spread(workload, ops[i]) for i in row]) for ops, row in zip(workload.ops, positions, strict=True)
+    generator, jitter = np.random.default_rng(seed), workload.profile.jitter
+    rows = [[i for i, op in enumerate(ops) if op.code is COMPUTE] for ops in workload.ops]
+    work = np.array([workload.work_ns[d][i] for d, row in enumerate(rows) for i in row], np.float64)
+    spread = np.array([_spread(workload, workload.ops[d][i]) for d, row in enumerate(rows) for i in row])
+    device = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    for begin in range(0, samples, _BATCH):
+        count = min(_BATCH, samples - begin)
+        iterations = np.exp(generator.normal(0.0, jitter.iteration_spread, (count, 1)))
+        devices = np.exp(generator.normal(0.0, jitter.device_spread, (count, len(rows))))
+        if jitter.action_quantiles:
+            # The inverse of the empirical distribution, linear between its quantiles.
+            grid = np.linspace(0.0, 1.0, len(jitter.action_quantiles))
+            actions = 1.0 + np.interp(generator.random((count, len(work))), grid, sorted(jitter.action_quantiles))
+        else:
+            actions = np.exp(generator.normal(0.0, 1.0, (count, len(work))) * spread)
+        yield np.rint(work * actions * devices[:, device] * iterations).astype(np.int64)
+
+
+def as_rows(workload: Workload, drawn: NDArray[np.int64]) -> list[list[int]]:
+    """One draw as `work_ns[device][position]`, for the reference engine."""
+    values = iter(drawn.tolist())
+    return [
+        [next(values) if op.code is COMPUTE else known for op, known in zip(ops, row, strict=True)]
+        for ops, row in zip(workload.ops, workload.work_ns, strict=True)
     ]
-    for _ in range(samples):
-        iteration = np.exp(generator.normal(0.0, jitter.iteration_spread))
-        work = []
-        for row, places, spread in zip(workload.work_ns, positions, spreads, strict=True):
-            device = np.exp(generator.normal(0.0, jitter.device_spread))
-            factors = iteration * device * _action_factors(generator, jitter.action_quantiles, spread)
-            drawn = list(row)
-            for place, factor in zip(places, factors.tolist(), strict=True):
-                drawn[place] = round(row[place] * factor)
-            work.append(drawn)
-        yield work
-
-
-def _action_factors(generator: np.random.Generator, quantiles: tuple[float, ...], spread: _Factors) -> _Factors:
-    """Inverse of the empirical distribution, linear between its quantiles; else log-normal."""
-    if quantiles:
-        grid = np.linspace(0.0, 1.0, len(quantiles))
-        return 1.0 + np.interp(generator.random(len(spread)), grid, sorted(quantiles))
-    return np.exp(generator.normal(0.0, 1.0, len(spread)) * spread)
 
 
 def _spread(workload: Workload, op: Op) -> float:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 __all__ = ["Times", "timeline_of"]
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from operator import attrgetter
 
 from pipeline.timeline import MemoryEvent, Span, Timeline, Transfer
-from simulator.workload import OpCode, Workload
+from simulator.workload import COMPUTE, REDUCE, STEP, Workload
+
+# Half the time of Span(...) and Transfer(...), of which there is one per action.
+_span: Callable[[tuple[object, ...]], Span] = partial(tuple.__new__, Span)
+_transfer: Callable[[tuple[object, ...]], Transfer] = partial(tuple.__new__, Transfer)
 
 
 @dataclass(slots=True)
@@ -48,21 +55,17 @@ def timeline_of(
     spans: list[Span] = []
     for device, ops in enumerate(workload.ops):
         row: list[Span] = []
-        for op, start, end in zip(ops, times.starts[device], times.ends[device], strict=True):
-            if op.code is OpCode.COMPUTE:
-                row.append(Span(device, "compute", op.action, start, end))
-            elif op.code is OpCode.STEP:
-                row.append(Span(device, "optimizer", op.action, start, end))
-            elif op.code is OpCode.REDUCE:
-                row.append(Span(device, "sync", op.action, *times.reduces[op.target]))
-        row.sort(key=_start)
+        for (code, action, _, target), start, end in zip(ops, times.starts[device], times.ends[device], strict=True):
+            if code == COMPUTE:
+                row.append(_span((device, "compute", action, start, end)))
+            elif code == STEP:
+                row.append(_span((device, "optimizer", action, start, end)))
+            elif code == REDUCE:
+                row.append(_span((device, "sync", action, *times.reduces[target])))
+        row.sort(key=attrgetter("start_ns"))
         spans += row
-    transfers = [
-        Transfer(message.receive, message.source, message.target, message.size_bytes, *moments)
-        for message, *moments in zip(
-            workload.messages, times.posted, times.sent, times.arrived, times.needed, strict=True
-        )
-    ]
+    moments = zip(times.posted, times.sent, times.arrived, times.needed, strict=True)
+    transfers = [_transfer((*message[:4], *when)) for message, when in zip(workload.messages, moments, strict=True)]
     return Timeline(
         source="predicted",
         schedule=schedule.name,
@@ -74,7 +77,3 @@ def timeline_of(
         peak_memory_bytes=peaks,
         provenance=workload.profile.provenance,
     )
-
-
-def _start(span: Span) -> int:
-    return span.start_ns

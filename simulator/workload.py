@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Collective", "Message", "Op", "OpCode", "Workload"]
+__all__ = ["COMPUTE", "RECEIVE", "REDUCE", "SEND", "STEP", "Collective", "Message", "Op", "OpCode", "Workload"]
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from typing import NamedTuple
 
 from pipeline.actions import Action, Kind, Step
@@ -27,6 +29,12 @@ class OpCode(IntEnum):
     RECEIVE = 2
     REDUCE = 3
     STEP = 4
+
+
+COMPUTE, SEND, RECEIVE, REDUCE, STEP = OpCode
+# Looking a member up in its class costs ten times as much as a module's name.
+_F, _W, _RECV_F, _RECV_B, _REDUCE, _STEP = Kind.F, Kind.W, Kind.RECV_F, Kind.RECV_B, Kind.REDUCE_GRAD, Kind.STEP
+_SENT_AS = {Kind.SEND_F: (Kind.RECV_F, 1), Kind.SEND_B: (Kind.RECV_B, -1)}
 
 
 class Op(NamedTuple):
@@ -63,6 +71,11 @@ class Collective(NamedTuple):
     duration_ns: int
 
 
+# Half the time of Op(...) and Message(...), which are made for every action.
+_op: Callable[[tuple[OpCode, Step, tuple[int, ...], int]], Op] = partial(tuple.__new__, Op)
+_message: Callable[[tuple[object, ...]], Message] = partial(tuple.__new__, Message)
+
+
 @dataclass(slots=True)
 class Workload:
     """Resolved actions per device, their durations (0 for communication), messages and collectives."""
@@ -90,29 +103,28 @@ class Workload:
     def _number_messages(self, numbers: dict[tuple[object, ...], int]) -> None:
         """Gives every posted receive its number and its costs."""
         placement, replica_of = self.plan.schedule.placement, self.plan.schedule.replica_of
-        costs: dict[tuple[int, int, int], tuple[int, int, int, tuple[int, ...]]] = {}
+        costs: dict[tuple[int, int, int], tuple[int, int, int, int, tuple[int, ...]]] = {}
         for target, row in enumerate(self.plan.actions):
             for action in row:
                 kind = action.kind
-                if kind is not Kind.RECV_F and kind is not Kind.RECV_B:
+                if kind is not _RECV_F and kind is not _RECV_B:
                     continue
                 assert isinstance(action, Action)
-                neighbour = action.stage - 1 if kind is Kind.RECV_F else action.stage + 1
+                neighbour = action.stage - 1 if kind is _RECV_F else action.stage + 1
                 source = placement[replica_of[action.microbatch]][neighbour]
                 size = self.durations.message_bytes(action)
                 cost = costs.get((source, target, size))
                 if cost is None:
-                    link = self.network.link(source, target)
-                    occupancy = self.network.occupancy_ns(source, target, size)
-                    cost = (
-                        occupancy,
-                        link.send_overhead_ns,
-                        link.receive_overhead_ns,
-                        self.network.resources(source, target),
-                    )
-                    costs[source, target, size] = cost
+                    cost = costs[source, target, size] = self._message_cost(source, target, size)
                 numbers[action] = len(self.messages)
-                self.messages.append(Message(action, source, target, size, *cost))
+                self.messages.append(_message((action, source, target, *cost)))
+
+    def _message_cost(self, source: int, target: int, size: int) -> tuple[int, int, int, int, tuple[int, ...]]:
+        """The last five fields of Message."""
+        link, network = self.network.link(source, target), self.network
+        occupancy = network.occupancy_ns(source, target, size)
+        overheads = (link.send_overhead_ns, link.receive_overhead_ns)
+        return (size, occupancy, *overheads, network.resources(source, target))
 
     def _resolve(
         self,
@@ -125,28 +137,30 @@ class Workload:
         work: list[int] = []
         done: set[tuple[object, ...]] = set()
         occurrences: dict[int, int] = defaultdict(int)
+        compute_ns = self.durations.compute_ns
         for action in row:
-            kind, duration, target = action.kind, 0, -1
-            needs: tuple[int, ...] = ()
-            if kind in _SENT_AS:
-                code = OpCode.SEND
-                target = self._sent(device, action, numbers)
-            elif kind is Kind.RECV_F or kind is Kind.RECV_B:
-                code, target = OpCode.RECEIVE, numbers[action]
-            elif kind is Kind.REDUCE_GRAD:
+            kind = action.kind
+            if kind is _RECV_F or kind is _RECV_B:
+                work.append(0)
+                ops.append(_op((RECEIVE, action, (), numbers[action])))
+            elif kind in _SENT_AS:
+                work.append(0)
+                ops.append(_op((SEND, action, (), self._sent(device, action, numbers))))
+            elif kind is _REDUCE:
                 assert isinstance(action, Action)
-                code, target = OpCode.REDUCE, self._collective(action, occurrences[action.stage], launched)
+                work.append(0)
+                collective = self._collective(action, occurrences[action.stage], launched)
+                ops.append(_op((REDUCE, action, (), collective)))
                 occurrences[action.stage] += 1
-            elif kind is Kind.STEP:
+            elif kind is _STEP:
                 assert isinstance(action, Action)
-                code, duration = OpCode.STEP, self.durations.step_ns(action.stage)
-                if occurrences[action.stage]:
-                    target = launched[action.stage, occurrences[action.stage] - 1]
+                work.append(self.durations.step_ns(action.stage))
+                reductions = occurrences[action.stage]
+                waits_for = launched[action.stage, reductions - 1] if reductions else -1
+                ops.append(_op((STEP, action, (), waits_for)))
             else:
-                code, duration = OpCode.COMPUTE, self.durations.compute_ns(action)
-                needs = self._needs(action, done, numbers)
-            ops.append(Op(code, action, needs, target))
-            work.append(duration)
+                work.append(compute_ns(action))
+                ops.append(_op((COMPUTE, action, self._needs(action, done, numbers), -1)))
         self.ops.append(ops)
         self.work_ns.append(work)
 
@@ -169,15 +183,15 @@ class Workload:
         An input that is neither computed before nor received becomes a need nobody satisfies.
         """
         found: list[int] = []
-        stages = self.plan.schedule.stages
         for part in action.parts:
             stage, kind = part.stage, part.kind
-            for needed in inputs_of(part, stages):
+            number = None
+            if kind is not _W:
+                number = numbers.get((stage, _RECV_F if kind is _F else _RECV_B, *part[2:]))
+            for needed in inputs_of(part, self.plan.schedule.stages):
                 if needed in done or _covered(needed, done):
                     continue
-                key = (stage, Kind.RECV_F if kind is Kind.F else Kind.RECV_B, *part[2:])
-                number = numbers.get(key) if needed[0] != stage else None
-                if number is None:
+                if needed[0] == stage or number is None:
                     number = -1 - len(self.missing)
                     self.missing[number] = f"{needed[0]}{needed[1]}{needed[2]}"
                 if number not in found:
@@ -199,10 +213,7 @@ class Workload:
 
 def _covered(needed: tuple[int, str, int, int], done: set[tuple[object, ...]]) -> bool:
     """Whether a half was computed as part of the whole, or the whole in both halves."""
-    *what, half = needed
+    stage, what, microbatch, half = needed
     if half >= 0:
-        return (*what, -1) in done
-    return (*what, 0) in done and (*what, 1) in done
-
-
-_SENT_AS = {Kind.SEND_F: (Kind.RECV_F, 1), Kind.SEND_B: (Kind.RECV_B, -1)}
+        return (stage, what, microbatch, -1) in done
+    return (stage, what, microbatch, 0) in done and (stage, what, microbatch, 1) in done
