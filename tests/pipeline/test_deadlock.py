@@ -208,7 +208,6 @@ def test_both_ends_of_a_repaired_plan_see_their_messages_in_one_order(schedule: 
                 upwards = action.kind in (Kind.SEND_F, Kind.RECV_B)
                 link = min(action.stage, action.stage + (1 if upwards else -1))
                 seen[device, peer].append(f"{link}{action.kind.value[-1]}{action.microbatches}{action.half}")
-    assert seen
     for (device, peer), messages in seen.items():
         assert messages == seen[peer, device]
 
