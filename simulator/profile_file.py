@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["SCHEMA_VERSION", "document", "load", "parse", "save", "shipped"]
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline.atomic_file import write_text
 from pipeline.errors import InputError, UnknownNameError
 from simulator import profile as shapes
 from simulator.profile import Profile
@@ -165,9 +165,5 @@ def _sparse(value: Any) -> Any:
 
 
 def save(profile: Profile, path: str | Path) -> None:
-    """Writes JSON to a temporary name beside `path`, then renames: readers never see half a file."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(document(profile), indent=1) + "\n", encoding="utf-8")
-    temporary.replace(target)
+    """Writes the profile's JSON to `path`, whole or not at all."""
+    write_text(path, json.dumps(document(profile), indent=1) + "\n")
