@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["InPlace", "observe"]
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.actions import Action, Kind
@@ -28,27 +28,32 @@ class InPlace:
 
     `compute[(stage, kind)]` are span lengths, `gaps` the pauses of a device between two actions
     when nothing was missing, `edges[kind]` the delay from the end of a producer to the start of a
-    consumer that was waiting for it, `reduces[bytes... by stage]` and `steps[stage]` the
-    closing actions, `tails` what follows the last span of the iteration.
+    consumer that was waiting for it, `steps[stage]` optimizer steps, `reduce_rates` pairs of (bytes,
+    ns) of all-reduces, `tails` what follows the last span of the iteration.
     """
 
     compute: dict[tuple[int, Kind], list[int]] = field(default_factory=lambda: defaultdict(list))
     gaps: list[int] = field(default_factory=list)
     edges: dict[Kind, list[int]] = field(default_factory=lambda: defaultdict(list))
-    reduces: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    reduce_rates: list[tuple[int, int]] = field(default_factory=list)
     steps: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     tails: list[int] = field(default_factory=list)
 
 
-def observe(schedule: Schedule, timelines: Iterable[Timeline], into: InPlace | None = None) -> InPlace:
-    """Adds what the timelines of `schedule` show to `into` (a new InPlace by default)."""
+def observe(
+    schedule: Schedule, timelines: Iterable[Timeline], gradient_bytes: Sequence[int], into: InPlace | None = None
+) -> InPlace:
+    """Adds what the timelines of `schedule` show to `into` (a new InPlace by default).
+
+    `gradient_bytes[stage]` is what an all-reduce of that stage carries.
+    """
     found = into or InPlace()
     for timeline in timelines:
         rows = [timeline.of_device(device) for device in range(timeline.devices)]
         ends = {part: span.end_ns for row in rows for span in row for part in span.action.parts}
         for row in rows:
             _observe_device(schedule, row, ends, found)
-        _observe_closing(timeline, found)
+        _observe_closing(timeline, gradient_bytes, found)
     return found
 
 
@@ -78,11 +83,22 @@ def _produced(schedule: Schedule, action: Action, ends: dict[Action, int]) -> in
     return None
 
 
-def _observe_closing(timeline: Timeline, found: InPlace) -> None:
-    for span in timeline.spans:
-        if span.stream == "sync":
-            found.reduces[span.action.parts[0].stage].append(span.end_ns - span.start_ns)
-        elif span.stream == "optimizer":
+def _observe_closing(timeline: Timeline, gradient_bytes: Sequence[int], found: InPlace) -> None:
+    for device in range(timeline.devices):
+        reduces = timeline.of_device(device, "sync")
+        if reduces:
+            found.reduce_rates.append(_rate(reduces, gradient_bytes))
+        for span in timeline.of_device(device, "optimizer"):
             found.steps[span.action.parts[0].stage].append(span.end_ns - span.start_ns)
     if timeline.spans:
         found.tails.append(timeline.end_ns - max(span.end_ns for span in timeline.spans))
+
+
+def _rate(reduces: Sequence[Span], gradient_bytes: Sequence[int]) -> tuple[int, int]:
+    """Mean bytes and mean share of the time: all-reduces of one device that overlap share its links."""
+    busy, reached = 0, 0
+    for span in sorted(reduces, key=lambda span: span.start_ns):
+        busy += max(span.end_ns - max(span.start_ns, reached), 0)
+        reached = max(reached, span.end_ns)
+    total = sum(gradient_bytes[span.action.parts[0].stage] for span in reduces)
+    return total // len(reduces), busy // len(reduces)

@@ -1,79 +1,157 @@
 """What every rank measures about itself and its peers: layers, messages, all-reduces.
 
 These functions run inside the ranks, all ranks at once, because a layer alone on an idle machine is
-faster than the same layer beside busy neighbours. They time; `calibration.measure` makes a Profile.
+faster than the same layer beside busy neighbours. They only measure; `calibration.fitting` makes a
+Profile of it.
 """
 
 from __future__ import annotations
 
-__all__ = ["layer_samples", "message_samples", "reduce_samples"]
+__all__ = ["measure"]
 
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-Samples = dict[str, list[int]]
+from executor.context import RankContext
+from executor.data import microbatch
+from executor.job import Job, run_job
+from executor.memory import footprint
+from executor.modules import build_layers, loss_of
+from pipeline.models import ModelConfig, layers, model_config
+from pipeline.partition import default_partition
+
+_WARMUP = 2
+_LEAST = 5
 
 
-def layer_samples(module: nn.Module, sample: Tensor, seconds: float, least: int = 5) -> Samples:
-    """Nanoseconds of a layer's `forward` and `backward` on `sample`, repeated for about `seconds`.
+def measure(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """One rank's part of a session: probes, then the job of pipelined runs.
 
-    At least `least` repetitions are kept after two that warm up. The backward includes the gradient
-    of the input where the input has one (not for token indices), as it does inside a stage.
+    `payload` has `job` (see `executor.job.Job`), `stages`, `microbatch_size` and `probe_seconds`.
     """
-    found: Samples = {"forward": [], "backward": []}
+    job = payload["job"]
+    started = time.monotonic()
+    probes = {
+        "layers": _layers(context, payload, model_config(job["model"])),
+        "messages": _messages(context, payload["message_bytes"]) if context.ranks > 1 else {},
+        "reduces": _reduces(context, payload["reduce_bytes"]) if context.ranks > 1 else {},
+    }
+    return {"probes": probes, "probe_s": time.monotonic() - started, **run_job(context, job)}
+
+
+def _layers(context: RankContext, payload: Mapping[str, Any], config: ModelConfig) -> dict[str, Any]:
+    """Times and memory of the layers of this rank's stages, all ranks measuring at the same time."""
+    cuts = default_partition(config, payload["stages"])
+    mine = [index for stage, cut in enumerate(cuts) if stage % context.ranks == context.rank for index in cut]
+    seconds = payload["probe_seconds"] / max(len(mine), 1)
+    found = {}
+    dist.barrier()
+    for index in mine:
+        context.progress.at(f"probing layer {index}")
+        found[str(index)] = _layer(config, index, payload["microbatch_size"], seconds, Job(**payload["job"]).seed)
+    dist.barrier()
+    return found
+
+
+def _layer(config: ModelConfig, index: int, size: int, seconds: float, seed: int) -> dict[str, Any]:
+    (module,) = build_layers(config, [index], seed=seed)
+    batch = microbatch(config, size, seed=seed, iteration=0, number=0)
+    last = index == len(layers(config)) - 1
+
+    def forward(given: Tensor) -> Tensor:
+        output = module(given)
+        return loss_of(config, output, batch.targets) if last else output
+
+    sample = batch.inputs if index == 0 else _hidden(config, size)
+    output_bytes = 0 if last else module(sample).nbytes
+    found = _time(forward, sample, seconds)
+    return found | _memory(forward, sample, output_bytes) | {"parameters": sum(p.numel() for p in module.parameters())}
+
+
+def _hidden(config: ModelConfig, size: int) -> Tensor:
+    shape = (size, config.sequence, config.hidden) if config.family == "gpt" else (size, config.hidden)
+    return torch.randn(shape)
+
+
+def _fresh(sample: Tensor) -> Tensor:
+    given = sample.detach()
+    return given.requires_grad_() if given.is_floating_point() else given
+
+
+def _time(forward: Callable[[Tensor], Tensor], sample: Tensor, seconds: float) -> dict[str, list[int]]:
+    """Nanoseconds of forward and backward; the input's gradient is included where it has one."""
+    found: dict[str, list[int]] = {"forward": [], "backward": []}
     deadline = time.monotonic() + seconds
     repetition = 0
-    while repetition < least + 2 or time.monotonic() < deadline:
-        given = sample.detach()
-        if given.is_floating_point():
-            given.requires_grad_()
+    while repetition < _LEAST + _WARMUP or time.monotonic() < deadline:
+        given = _fresh(sample)
         started = time.monotonic_ns()
-        output = module(given)
+        output = forward(given)
         between = time.monotonic_ns()
-        seed = torch.ones_like(output)
+        gradient = torch.ones_like(output)
         resumed = time.monotonic_ns()
-        output.backward(seed)
+        output.backward(gradient)
         ended = time.monotonic_ns()
-        if repetition >= 2:
+        if repetition >= _WARMUP:
             found["forward"].append(between - started)
             found["backward"].append(ended - resumed)
         repetition += 1
     return found
 
 
-def message_samples(rank: int, sizes: list[int], repetitions: int) -> dict[int, list[int]]:
-    """One-way nanoseconds by bytes between ranks 0 and 1, half of each measured round trip."""
-    found: dict[int, list[int]] = {}
+def _memory(forward: Callable[[Tensor], Tensor], sample: Tensor, output_bytes: int) -> dict[str, int]:
+    """Bytes: what stays for the backward (input included, output not), output, and transient peaks."""
+    given = _fresh(sample)
+    kept: list[Tensor] = []
+    ahead = footprint(lambda: kept.append(forward(given)))
+    output = kept.pop()
+    gradient = torch.ones_like(output)
+    behind = footprint(lambda: output.backward(gradient))
+    return {
+        "activation_bytes": max(ahead.net_bytes - output_bytes + given.nbytes, 0),
+        "output_bytes": output_bytes,
+        "forward_workspace_bytes": ahead.peak_bytes - ahead.net_bytes + output_bytes,
+        "backward_workspace_bytes": behind.peak_bytes,
+    }
+
+
+def _messages(context: RankContext, sizes: list[int], repetitions: int = 12) -> dict[str, list[int]]:
+    """One-way nanoseconds by bytes between ranks 0 and 1: half of each round trip, as rank 0 sees it."""
+    found: dict[str, list[int]] = {}
     for size in sizes:
         payload = torch.zeros(size, dtype=torch.uint8)
-        found[size] = []
-        for repetition in range(repetitions + 2):
+        times = []
+        for repetition in range(repetitions + _WARMUP):
             started = time.monotonic_ns()
-            if rank == 0:
+            if context.rank == 0:
                 dist.send(payload, 1)
                 dist.recv(payload, 1)
-            elif rank == 1:
+            elif context.rank == 1:
                 dist.recv(payload, 0)
                 dist.send(payload, 0)
-            if repetition >= 2:
-                found[size].append((time.monotonic_ns() - started) // 2)
+            if repetition >= _WARMUP:
+                times.append((time.monotonic_ns() - started) // 2)
+        found[str(size)] = times
+    dist.barrier()
     return found
 
 
-def reduce_samples(sizes: list[int], repetitions: int, group: Any = None) -> dict[int, list[int]]:
-    """Nanoseconds of an all-reduce over `group` (default: all ranks) by bytes, after a barrier each."""
-    found: dict[int, list[int]] = {}
+def _reduces(context: RankContext, sizes: list[int], repetitions: int = 8) -> dict[str, list[int]]:
+    """Nanoseconds of an all-reduce over all ranks by bytes."""
+    found: dict[str, list[int]] = {}
     for size in sizes:
-        payload = torch.zeros(max(size // 4, 1), dtype=torch.float32)
-        found[size] = []
-        for repetition in range(repetitions + 2):
-            dist.barrier(group)
+        payload = torch.zeros(max(size // 4, 1))
+        times = []
+        for repetition in range(repetitions + _WARMUP):
+            dist.barrier()
             started = time.monotonic_ns()
-            dist.all_reduce(payload, group=group)
-            if repetition >= 2:
-                found[size].append(time.monotonic_ns() - started)
+            dist.all_reduce(payload)
+            if repetition >= _WARMUP:
+                times.append(time.monotonic_ns() - started)
+        found[str(size)] = times
     return found

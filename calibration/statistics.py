@@ -6,9 +6,9 @@ shared machine disturbs some of them. Every rule here is fixed before anything i
 
 from __future__ import annotations
 
-__all__ = ["DISTURBANCE_RULE", "Interval", "disturbed", "median_interval", "relative_spread", "win_probability"]
+__all__ = ["DISTURBANCE_RULE", "Interval", "disturbed", "disturbed_rounds", "median_interval", "relative_spread", "win_probability"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +17,11 @@ from pipeline.errors import InputError
 
 _REPLICATES = 2000
 DISTURBANCE_RULE = (
-    "an iteration is set aside when the machine lost more than 2 % of it to other guests (steal time) "
-    "or when it took more than 1.5 times the median of its configuration"
+    "a round is set aside when its calibration runs took more than 1.1 times their lower quartile over all "
+    "rounds; an iteration is set aside when the machine lost more than 2 % of it to other guests (steal "
+    "time) or when it took more than 1.5 times the median of its configuration"
 )
-_STEAL_LIMIT, _OUTLIER_LIMIT = 0.02, 1.5
+_ROUND_LIMIT, _STEAL_LIMIT, _OUTLIER_LIMIT = 1.1, 0.02, 1.5
 
 
 class Interval(NamedTuple):
@@ -68,6 +69,17 @@ def disturbed(durations: Sequence[float], steal_fractions: Sequence[float]) -> l
         duration > limit or steal > _STEAL_LIMIT
         for duration, steal in zip(durations, steal_fractions, strict=True)
     ]
+
+
+def disturbed_rounds(calibration: Mapping[int, float]) -> set[int]:
+    """Which rounds DISTURBANCE_RULE sets aside; `calibration[round]` is their calibration runs' total time.
+
+    Only calibration runs are looked at: what is judged has no say in what is judged.
+    """
+    if not calibration:
+        return set()
+    limit = _ROUND_LIMIT * float(np.quantile(list(calibration.values()), 0.25))
+    return {number for number, duration in calibration.items() if duration > limit}
 
 
 def win_probability(ours: Interval, theirs: Interval) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 
 from calibration.statistics import Interval, win_probability
 from pipeline.timeline import Timeline
+from simulator.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,7 @@ class Validation:
     cases: tuple[ValidationCase, ...]
     gradients_match_reference: bool
     max_gradient_difference: float
+    profile: Profile
     provenance: Mapping[str, Any]
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Case", "Job", "run_job"]
+__all__ = ["Case", "Job", "iterate", "prepare", "run_job"]
 
 import json
 import os
@@ -19,6 +19,7 @@ from torch import nn
 
 from executor.context import RankContext
 from executor.data import microbatch
+from executor.memory import footprint
 from executor.modules import stage_module
 from executor.runtime import Runtime
 from pipeline.schedule_json import parse_document
@@ -56,12 +57,17 @@ class Job:
         """The job as the JSON-able payload of `run_job`."""
         return asdict(self)
 
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> Job:
+        """The job that `payload` wrote."""
+        return cls(**{**payload, "cases": tuple(Case(**case) for case in payload["cases"])})
+
 
 def run_job(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Runs a job on this rank: {label: [iteration record, ...]} with disturbances and RSS."""
-    job = Job(**{**payload, "cases": tuple(Case(**case) for case in payload["cases"])})
+    job = Job.from_payload(payload)
     torch.manual_seed(job.seed)
-    runtimes = [_prepare(context, job, case) for case in job.cases]
+    runtimes = [prepare(context, job, case) for case in job.cases]
     records: dict[str, list[dict[str, Any]]] = {case.label: [] for case in job.cases}
     count = 0
     for number in range(job.warmup + job.rounds):
@@ -69,14 +75,20 @@ def run_job(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
             if runtime is None:
                 continue
             for _ in range(job.iterations):
-                record = _iteration(context, job, case, runtime, count)
+                record = iterate(context, job, case, runtime, count)
                 count += 1
                 if number >= job.warmup:
                     records[case.label].append(record | {"round": number - job.warmup})
-    return {"cases": records, "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    peaks = {
+        case.label: _peak_memory(context, job, case, runtime, count)
+        for case, runtime in zip(job.cases, runtimes, strict=True)
+        if runtime is not None
+    }
+    return {"cases": records, "peak_memory_bytes": peaks, "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
-def _prepare(context: RankContext, job: Job, case: Case) -> Runtime | None:
+def prepare(context: RankContext, job: Job, case: Case) -> Runtime | None:
+    """This rank's runtime of a case; None for a rank that the case leaves idle. Collective."""
     schedule = parse_document(json.dumps(case.schedule), case.label).schedule
     config, dtype = model_config(job.model), getattr(torch, job.dtype)
     cuts = default_partition(config, schedule.stages)
@@ -107,7 +119,8 @@ def _groups(schedule: Schedule, width: int) -> dict[int, Any]:
     return groups
 
 
-def _iteration(context: RankContext, job: Job, case: Case, runtime: Runtime, count: int) -> dict[str, Any]:
+def iterate(context: RankContext, job: Job, case: Case, runtime: Runtime, count: int) -> dict[str, Any]:
+    """One iteration on the mini-batch number `count`: its record, with what disturbed it."""
     schedule = runtime.schedule
     base = (context.rank // schedule.devices) * schedule.microbatches
     batch = [
@@ -120,6 +133,12 @@ def _iteration(context: RankContext, job: Job, case: Case, runtime: Runtime, cou
         "switches": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches,
         "steal_ns": _steal_ns() - stolen,
     }
+
+
+def _peak_memory(context: RankContext, job: Job, case: Case, runtime: Runtime, count: int) -> int:
+    """Peak tensor bytes of one more iteration, untimed since watching the allocator slows it down."""
+    watched = footprint(lambda: iterate(context, job, case, runtime, count))
+    return runtime.held_bytes() + watched.peak_bytes
 
 
 def _steal_ns() -> int:

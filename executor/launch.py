@@ -20,6 +20,14 @@ from pipeline.errors import InputError, RunError
 _POLL_S = 0.05
 _TAIL_LINES = 12
 OnProgress = Callable[[float], None]
+# glibc returns large blocks to the kernel and faults their pages in again on every use, which costs
+# a schedule that holds many activations (GPipe) about 5 % here. Keeping them is what CUDA's caching
+# allocator does, too.
+_KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
 
 
 def launch(
@@ -72,9 +80,7 @@ def _start(rank: int, ranks: int, port: int, target: str, folder: Path, pin: boo
         "MASTER_PORT": str(port),
         "GLOO_SOCKET_IFNAME": "lo",
         "OMP_NUM_THREADS": "1",
-        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-        "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
-        "MALLOC_TOP_PAD_": str(64 << 20),
+        **_KEEP_FREED_MEMORY,
         "CHIMERA_PIN": "1" if pin else "0",
         "PYTHONPATH": os.pathsep.join(entry for entry in (*sys.path, os.environ.get("PYTHONPATH", "")) if entry),
     }

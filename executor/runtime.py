@@ -12,9 +12,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from executor.acknowledge import acknowledgements
 from executor.context import RankContext
 from executor.data import Microbatch
+from executor.memory import held_bytes
 from executor.modules import loss_of
 from pipeline.actions import Action, Kind
 from pipeline.dependencies import message_for, messages_from
@@ -60,10 +63,23 @@ class Runtime:
         self.base = context.rank - self.device
         self.actions = plan.actions[self.device]
         self.names = [str(action) for action in self.actions]
+        self.acknowledged = acknowledgements(plan, self.device)
         self.modules, self.optimizers, self.groups = modules, optimizers, groups
         self.boundary, self.dtype = boundary, dtype
         self.scale = 1.0 / (schedule.microbatches * width)
         self.parameters = {stage: [p for p in module.parameters()] for stage, module in modules.items()}
+
+    def held_bytes(self) -> int:
+        """Bytes held between iterations: weights, gradients and optimizer state of all its stages."""
+        parameters = [p for own in self.parameters.values() for p in own]
+        states = [
+            value
+            for optimizer in self.optimizers.values()
+            for state in optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, Tensor)
+        ]
+        return held_bytes([*parameters, *(p.grad for p in parameters), *states])
 
     def iteration(self, batch: Sequence[Microbatch]) -> IterationRecord:
         """Runs the plan once; `batch[m]` is micro-batch m of this copy of the pipeline."""
@@ -71,8 +87,8 @@ class Runtime:
         self.inbox: dict[Action, tuple[Tensor, Any, int, int]] = {}
         self.local: dict[tuple[int, str, int], Tensor] = {}
         self.inputs: dict[tuple[int, int], Tensor] = {}
-        self.outputs: dict[tuple[int, int], Tensor] = {}
-        self.sends: list[tuple[Any, Tensor]] = []
+        self.outputs: dict[tuple[int, int], GradientEdge] = {}
+        self.sends: dict[Action, tuple[Any, Tensor]] = {}
         self.reduces: dict[int, list[Any]] = {}
         dist.barrier()
         self.record.begin_ns = time.monotonic_ns()
@@ -80,7 +96,7 @@ class Runtime:
             self.context.progress.at(name)
             assert isinstance(action, Action)
             self._HANDLERS[action.kind](self, action, name)
-        for handle, _ in self.sends:
+        for handle, _ in self.sends.values():
             handle.wait()
         self.record.end_ns = time.monotonic_ns()
         return self.record
@@ -94,7 +110,8 @@ class Runtime:
             output = loss_of(self.config, output, self.batch[m].targets) * self.scale
             self.record.loss += float(output.detach())
         end = time.monotonic_ns()
-        self.inputs[stage, m], self.outputs[stage, m] = given, output
+        # Only the edge into the graph is kept: the output itself can go once it is sent.
+        self.inputs[stage, m], self.outputs[stage, m] = given, get_gradient_edge(output)
         self._give(action, "F", output.detach())
         self.record.spans.append(("compute", name, start, end))
 
@@ -102,7 +119,7 @@ class Runtime:
         stage, m = action.stage, action.microbatch
         gradient = None if stage == self.schedule.stages - 1 else self._take(action, "B")
         start = time.monotonic_ns()
-        self.outputs.pop((stage, m)).backward(gradient)
+        torch.autograd.backward(self.outputs.pop((stage, m)), gradient)
         end = time.monotonic_ns()
         given = self.inputs.pop((stage, m))
         if stage > 0:
@@ -119,6 +136,8 @@ class Runtime:
         needed = time.monotonic_ns()
         handle.wait()
         arrived = time.monotonic_ns()
+        for delivered in self.acknowledged.get(message.receive, ()):
+            self.sends.pop(delivered)[0].wait()
         self.record.transfers.append((str(message.receive), message.source, size, posted, arrived, needed))
         return tensor
 
@@ -132,7 +151,7 @@ class Runtime:
         message = messages_from(compute, self.schedule)
         assert message is not None
         self.record.sent[str(message.receive)] = time.monotonic_ns()
-        self.sends.append((dist.isend(tensor, self.base + message.target), tensor))
+        self.sends[message.receive] = (dist.isend(tensor, self.base + message.target), tensor)
 
     def _receive(self, action: Action, name: str) -> None:
         compute = action._replace(kind=Kind.F if action.kind is Kind.RECV_F else Kind.B)
@@ -148,16 +167,19 @@ class Runtime:
         gradients = [p.grad for p in self.parameters[action.stage] if p.grad is not None]
         flat = torch._utils._flatten_dense_tensors(gradients)  # type: ignore[attr-defined]
         work = dist.all_reduce(flat, group=self.groups[action.stage], async_op=True)
-        self.reduces[action.stage] = [work, flat, gradients, start, name]
+        done: list[int] = []
+        work.get_future().add_done_callback(lambda _: done.append(time.monotonic_ns()))
+        self.reduces[action.stage] = [work, flat, gradients, start, done, name]
 
     def _step(self, action: Action, name: str) -> None:
         waiting = self.reduces.pop(action.stage, None)
         if waiting:
-            work, flat, gradients, started, reduce_name = waiting
+            work, flat, gradients, started, done, reduce_name = waiting
             work.wait()
+            finished = done[0] if done else time.monotonic_ns()
             for own, total in zip(gradients, torch._utils._unflatten_dense_tensors(flat, gradients), strict=True):  # type: ignore[attr-defined]
                 own.copy_(total)
-            self.record.spans.append(("sync", reduce_name, started, time.monotonic_ns()))
+            self.record.spans.append(("sync", reduce_name, started, finished))
         start = time.monotonic_ns()
         optimizer = self.optimizers[action.stage]
         optimizer.step()

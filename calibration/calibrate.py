@@ -1,0 +1,43 @@
+"""`chimera calibrate`: short real runs on this machine become a cost profile."""
+
+from __future__ import annotations
+
+__all__ = ["calibrate"]
+
+from pathlib import Path
+
+from calibration.session import OnProgress, SessionConfig, run_session
+from pipeline.errors import InputError
+from pipeline.models import model_config
+from pipeline.partition import default_partition
+from simulator.profile import Profile
+
+_SECONDS_PER_ROUND = 0.5
+
+
+def calibrate(
+    model: str,
+    *,
+    stages: int,
+    microbatch_size: int,
+    budget_s: float,
+    output: Path,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+) -> Profile:
+    """Measures layers, messages, all-reduces, optimizer, dispatch and memory, co-running on all ranks.
+
+    `output` is a folder for what the ranks write. About `budget_s` seconds of measuring, start-up
+    aside. Raises InputError for arguments that do not fit, RunError when a rank fails.
+    """
+    config = model_config(model)
+    default_partition(config, stages)
+    if budget_s <= 0:
+        raise InputError(f"budget {budget_s:g} s", "leaves no time to measure", "give some seconds, such as 20s")
+    session = run_session(
+        SessionConfig(config, stages, microbatch_size, budget_s, output, seed),
+        {},
+        rounds=max(round(0.7 * budget_s / _SECONDS_PER_ROUND), 3),
+        on_progress=on_progress,
+    )
+    return session.profile

@@ -1,0 +1,179 @@
+"""From measurements to a Profile: isolated layers scaled to what a pipeline really took.
+
+Layer probes say how a stage's time divides among its layers; short pipelined runs say how long the
+stage takes in place (same schedule machinery, busy neighbours, real messages). Each layer is scaled
+so that its stage agrees with the pipelined runs.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Measurements", "fit_profile"]
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from calibration.estimate import InPlace
+from calibration.fit import Line, fit_line
+from calibration.statistics import relative_spread
+from pipeline.actions import Kind
+from pipeline.models import Layer, ModelConfig, config_dict, layers
+from pipeline.partition import default_partition
+from simulator.profile import (
+    AllReduceCost,
+    Jitter,
+    LayerCost,
+    LinkCost,
+    MeasuredReduce,
+    OptimizerCost,
+    Overheads,
+    Profile,
+    SizeCost,
+)
+
+_QUANTILES = 33
+_PARAMETER_BYTES = 4
+_STATE_BYTES = {"adamw": 8.0, "sgd": 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """What a session brought back; `probes[rank]` as `calibration.probes.measure` returns them."""
+
+    config: ModelConfig
+    stages: int
+    microbatch_size: int
+    optimizer: str
+    probes: Sequence[Mapping[str, Any]]
+    in_place: InPlace
+
+
+def fit_profile(name: str, found: Measurements, provenance: Mapping[str, object]) -> Profile:
+    """The cost profile of a session's measurements."""
+    in_place = found.in_place
+    gap = round(median(in_place.gaps)) if in_place.gaps else 0
+    return Profile(
+        name=name,
+        layers=_layers(found),
+        model=config_dict(found.config),
+        input_bytes_per_sample=_input_bytes(found),
+        links={"local": _link(found, gap)},
+        all_reduce=_all_reduce(found),
+        optimizer=_optimizer(found),
+        overheads=Overheads(dispatch_ns=gap, iteration_ns=round(median(in_place.tails))),
+        jitter=Jitter(action_quantiles=_residuals(in_place)),
+        provenance=provenance,
+    )
+
+
+def _probe(found: Measurements, index: int) -> Mapping[str, Any]:
+    return next(probe["layers"][str(index)] for probe in found.probes if str(index) in probe["layers"])
+
+
+def _layers(found: Measurements) -> tuple[LayerCost, ...]:
+    described = layers(found.config)
+    costs: list[LayerCost] = []
+    for stage, cut in enumerate(default_partition(found.config, found.stages)):
+        probes = [_probe(found, index) for index in cut]
+        forward = _scale(found.in_place.compute.get((stage, Kind.F)), [probe["forward"] for probe in probes])
+        backward = _scale(found.in_place.compute.get((stage, Kind.B)), [probe["backward"] for probe in probes])
+        for index, probe in zip(cut, probes, strict=True):
+            costs.append(_layer(described[index], probe, found.microbatch_size, forward, backward))
+    return tuple(costs)
+
+
+def _scale(stage_samples: Sequence[int] | None, layer_samples: Iterable[Sequence[int]]) -> float:
+    """In-place stage time over the sum of its layers' isolated times; 1 without pipelined samples."""
+    isolated = sum(median(samples) for samples in layer_samples)
+    return median(stage_samples) / isolated if stage_samples and isolated else 1.0
+
+
+def _layer(layer: Layer, probe: Mapping[str, Any], size: int, forward: float, backward: float) -> LayerCost:
+    cost = SizeCost(
+        microbatch_size=size,
+        forward_ns=round(median(probe["forward"]) * forward),
+        backward_ns=round(median(probe["backward"]) * backward),
+        forward_spread=relative_spread(probe["forward"]),
+        backward_spread=relative_spread(probe["backward"]),
+        activation_bytes=probe["activation_bytes"],
+        boundary_bytes=probe["output_bytes"],
+        forward_workspace_bytes=probe["forward_workspace_bytes"],
+        backward_workspace_bytes=probe["backward_workspace_bytes"],
+    )
+    return LayerCost(layer.name, (cost,), layer.kind, layer.parameters, layer.parameters * _PARAMETER_BYTES)
+
+
+def _input_bytes(found: Measurements) -> int:
+    return 8 * found.config.sequence if found.config.family == "gpt" else 4 * found.config.features
+
+
+def _boundary_bytes(found: Measurements) -> int:
+    cuts = default_partition(found.config, found.stages)
+    return max((int(_probe(found, cut[-1])["output_bytes"]) for cut in cuts[:-1]), default=0)
+
+
+def _line(found: Measurements, what: str) -> Line | None:
+    samples: dict[int, list[int]] = {}
+    for probe in found.probes[:1]:
+        samples.update({int(size): times for size, times in probe[what].items()})
+    return fit_line(samples) if samples else None
+
+
+def _link(found: Measurements, gap: int) -> LinkCost:
+    """Bandwidth from round trips, latency from the delays of waiting consumers in the pipelined runs."""
+    line = _line(found, "messages")
+    if line is None:
+        return LinkCost()
+    delays = list(chain.from_iterable(found.in_place.edges.values()))
+    transfer = line.beta_ns_per_byte * _boundary_bytes(found)
+    latency = median(delays) - gap - transfer if delays else line.alpha_ns
+    return LinkCost(latency_ns=max(round(latency), 0), bandwidth_bytes_per_s=line.bandwidth_bytes_per_s)
+
+
+def _all_reduce(found: Measurements) -> AllReduceCost:
+    """A table over bytes from the probe over all ranks, scaled to what pipelined runs took in place."""
+    line = _line(found, "reduces")
+    if line is None:
+        return AllReduceCost()
+    ranks = len(found.probes)
+    in_place = found.in_place.reduce_rates
+    typical = [line.at(size) for size, _ in in_place]
+    scale = median(time / guess for (_, time), guess in zip(in_place, typical, strict=True)) if in_place else 1.0
+    sizes = sorted({int(size) for size in found.probes[0]["reduces"]})
+    measured = tuple(
+        MeasuredReduce(group, size, round(scale * line.at(size))) for group in sorted({2, ranks}) for size in sizes
+    )
+    return AllReduceCost(
+        latency_ns=round(scale * line.alpha_ns / 2),
+        bandwidth_bytes_per_s=1e9 / (scale * line.beta_ns_per_byte) if line.beta_ns_per_byte else None,
+        measured=measured,
+    )
+
+
+def _optimizer(found: Measurements) -> OptimizerCost:
+    """Nanoseconds per parameter over all stages stepped in place."""
+    described = layers(found.config)
+    cuts = default_partition(found.config, found.stages)
+    parameters = {stage: sum(described[index].parameters for index in cut) for stage, cut in enumerate(cuts)}
+    rates = [median(times) / parameters[stage] for stage, times in found.in_place.steps.items() if parameters[stage]]
+    return OptimizerCost(
+        ns_per_parameter=median(rates) if rates else 0.0,
+        state_bytes_per_parameter=_STATE_BYTES[found.optimizer],
+        gradient_bytes_per_parameter=float(_PARAMETER_BYTES),
+    )
+
+
+def _residuals(in_place: InPlace) -> tuple[float, ...]:
+    """Quantiles of duration / median - 1 over all compute actions; the outermost are the 0.5 % ones."""
+    residuals: list[float] = []
+    for samples in in_place.compute.values():
+        centre = median(samples)
+        residuals += [sample / centre - 1 for sample in samples]
+    if len(residuals) < _QUANTILES:
+        return ()
+    grid = np.linspace(0.005, 0.995, _QUANTILES)
+    return tuple(float(value) for value in np.quantile(residuals, grid))

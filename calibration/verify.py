@@ -1,0 +1,42 @@
+"""Whether a schedule changes the mathematics: its gradients against a single-process reference."""
+
+from __future__ import annotations
+
+__all__ = ["gradient_difference"]
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from executor.job import Case, Job
+from executor.launch import launch
+from pipeline.files import schedule_json
+from pipeline.models import GPT, ModelConfig, config_dict
+from pipeline.schedule import Schedule
+
+_DEADLINE_S = 300.0
+
+
+def gradient_difference(config: ModelConfig, schedules: Mapping[str, Schedule], *, output: Path, seed: int) -> float:
+    """The largest absolute difference of any gradient after one real step, in float64.
+
+    The model is the given one with narrow layers (same depth, same kinds), since the reference
+    holds it whole; one sample a micro-batch.
+    """
+    job = Job(
+        model=config_dict(_narrow(config)),
+        cases=tuple(Case(name, schedule_json(item), 1) for name, item in schedules.items()),
+        seed=seed,
+        optimizer="sgd",
+        learning_rate=1.0,
+        dtype="float64",
+    )
+    ranks = max(item.devices for item in schedules.values())
+    results = launch("executor.verify:difference", job.payload(), ranks=ranks, output=output, deadline_s=_DEADLINE_S)
+    return max(float(value) for result in results for value in result.values())
+
+
+def _narrow(config: ModelConfig) -> ModelConfig:
+    if isinstance(config, GPT):
+        return replace(config, hidden=2 * config.heads, sequence=min(config.sequence, 16), positions=0)
+    return replace(config, hidden=min(config.hidden, 16))

@@ -1,0 +1,134 @@
+"""Timelines as a Chrome trace, which Perfetto and chrome://tracing open; several in one file."""
+
+from __future__ import annotations
+
+__all__ = ["chrome_trace"]
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pipeline.actions import Action, Kind
+from pipeline.dependencies import results_of
+from pipeline.timeline import MemoryEvent, Span, Timeline, Transfer
+
+Event = dict[str, Any]
+_Where = dict[tuple[int, str, int, int, int], tuple[Span, int]]
+"""(device, "F" or "B", stage, micro-batch, half) -> the span and its process"""
+_WAITS = "receive waits"
+_STREAMS = ("compute", "sync", "optimizer", _WAITS)
+_LANES = 100
+"""thread = 100 x stream + lane; lanes keep slices that overlap apart, since a thread's must nest"""
+
+
+class _Slice(NamedTuple):
+    """Something that takes time: nanoseconds, and what a click on it shows."""
+
+    stream: str
+    name: str
+    category: str
+    start_ns: int
+    end_ns: int
+    args: dict[str, object]
+
+
+def chrome_trace(timelines: Mapping[str, Timeline]) -> dict[str, Any]:
+    """The trace of timelines under their labels: JSON-able, times in microseconds.
+
+    One process per label and device (those of one device stand together), one thread per stream,
+    a complete event per span and per wait for a message, a flow arrow per message from its producer
+    to its consumer, counters for memory. Several labels share the time axis, each from its 0.
+    """
+    events: list[Event] = []
+    for index, (label, timeline) in enumerate(timelines.items()):
+        pids = [device * len(timelines) + index + 1 for device in range(timeline.devices)]
+        for device, pid in enumerate(pids):
+            events += _process(pid, f"device {device}: {label}")
+            events += _threads(pid, _slices(timeline, device))
+            events += _counters(pid, (event for event in timeline.memory if event.device == device))
+            if timeline.source == "measured" and timeline.peak_memory_bytes:
+                events.append(_counter(pid, "peak memory", 0, {"measured": timeline.peak_memory_bytes[device]}))
+        events += _arrows(timeline, pids, index)
+    return {
+        "displayTimeUnit": "ms",
+        "otherData": {label: _about(timeline) for label, timeline in timelines.items()},
+        "traceEvents": events,
+    }
+
+
+def _about(timeline: Timeline) -> dict[str, object]:
+    return {
+        "source": timeline.source,
+        "schedule": timeline.schedule,
+        "iteration_ns": timeline.end_ns,
+        "provenance": dict(timeline.provenance),
+    }
+
+
+def _process(pid: int, name: str) -> Iterator[Event]:
+    yield {"ph": "M", "pid": pid, "name": "process_name", "args": {"name": name}}
+    yield {"ph": "M", "pid": pid, "name": "process_sort_index", "args": {"sort_index": pid}}
+
+
+def _slices(timeline: Timeline, device: int) -> list[_Slice]:
+    """The spans of a device and, from its messages, how long it waited for each."""
+    found = [
+        _Slice(span.stream, str(span.action), str(span.action.kind), span.start_ns, span.end_ns, {})
+        for span in timeline.spans
+        if span.device == device
+    ]
+    for transfer in timeline.transfers:
+        if transfer.target == device and transfer.arrived_ns > transfer.needed_ns:
+            name, kind = str(transfer.action), str(transfer.action.kind)
+            found.append(_Slice(_WAITS, name, kind, transfer.needed_ns, transfer.arrived_ns, _message(transfer)))
+    return found
+
+
+def _message(transfer: Transfer) -> dict[str, object]:
+    names = ("source", "size_bytes", "posted_ns", "sent_ns", "arrived_ns", "needed_ns")
+    return {name: getattr(transfer, name) for name in names}
+
+
+def _threads(pid: int, slices: Iterable[_Slice]) -> Iterator[Event]:
+    ends: dict[str, list[int]] = {stream: [] for stream in _STREAMS}
+    for piece in sorted(slices, key=lambda piece: (piece.start_ns, piece.end_ns)):
+        lanes = ends[piece.stream]
+        lane = next((lane for lane, end in enumerate(lanes) if end <= piece.start_ns), len(lanes))
+        lanes[lane : lane + 1] = [piece.end_ns]
+        yield {
+            "ph": "X",
+            "pid": pid,
+            "tid": _thread(piece.stream, lane),
+            "name": piece.name,
+            "cat": piece.category,
+            "ts": piece.start_ns / 1000,
+            "dur": (piece.end_ns - piece.start_ns) / 1000,
+            "args": piece.args,
+        }
+    for stream in _STREAMS:
+        for lane in range(len(ends[stream])):
+            tid, name = _thread(stream, lane), stream if lane == 0 else f"{stream} ({lane + 1})"
+            yield {"ph": "M", "pid": pid, "tid": tid, "name": "thread_name", "args": {"name": name}}
+            yield {"ph": "M", "pid": pid, "tid": tid, "name": "thread_sort_index", "args": {"sort_index": tid}}
+
+
+def _thread(stream: str, lane: int = 0) -> int:
+    return _LANES * _STREAMS.index(stream) + lane
+
+
+def _arrows(timeline: Timeline, pids: list[int], index: int) -> Iterator[Event]:
+    """A flow start in the producer's slice and its finish in the consumer's, for every message."""
+    producers = _producers(timeline)
+    consumers = _consumers(timeline)
+    for number, transfer in enumerate(timeline.transfers):
+        key = _key(transfer.action)
+        producer, consumer = producers.get((transfer.source, *key)), consumers.get((transfer.target, *key))
+        if producer is None or consumer is None:
+            continue
+        shared = {"id": (index + 1) * 10_000_000 + number, "name": str(transfer.action), "cat": "message"}
+        # one nanosecond inside, since a flow belongs to the slice that its moment lies in
+        inside = max(producer.start_ns, producer.end_ns - 1) / 1000
+        tid = _thread("compute")
+        start: Event = {"ph": "s", "pid": pids[transfer.source], "tid": tid, "ts": inside, "args": _message(transfer)}
+        finish: Event = {"ph": "f", "bp": "e", "pid": pids[transfer.target], "tid": tid, "ts": consumer.start_ns / 1000}
+        yield {**start, **shared}
+        yield {**finish, **shared}
