@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from simulator import engine as reference
+from simulator.sharing import sharing_reason
 from simulator.times import Times
 from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, STEP, Workload
 
@@ -33,6 +34,9 @@ def contention(workload: Workload) -> str | None:
     """Why the compiled engine cannot answer for this workload, or None if it can."""
     if workload.network.shared:
         return "messages of different pairs share a NIC"
+    shared = sharing_reason(workload)
+    if shared:
+        return shared
     collectives = [c for c in workload.collectives if c.duration_ns]
     groups = {frozenset(collective.members) for collective in collectives}
     for ours, theirs in combinations(groups, 2):
@@ -48,15 +52,16 @@ def contention(workload: Workload) -> str | None:
 
 @dataclass(slots=True)
 class _Level:
-    """Nodes first..last-1, whose edges come from lower levels."""
+    """Nodes first..last-1, whose edges come from lower levels; column k holds every node's k-th edge.
+
+    Nodes with fewer edges repeat their first one, which changes no maximum. Shapes (columns, nodes)
+    and (columns, nodes, 1).
+    """
 
     first: int
     last: int
     sources: _Integers
     weights: _Integers
-    """shape (edges, 1)"""
-    offsets: _Integers
-    """where each node's edges begin"""
 
 
 class CompiledWorkload:
@@ -182,11 +187,10 @@ class CompiledWorkload:
         bounds = np.searchsorted([level[node] for node in order], np.arange(1, level[order[-1]] + 2))
         for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
             groups = [self._edges[node] for node in order[first:last]]
-            flat = [edge for group in groups for edge in group]
-            counts = np.array([0, *map(len, groups[:-1])])
-            sources = self._place[[source for source, _ in flat]]
-            weights = np.array([weight for _, weight in flat], np.int64)[:, None]
-            self._levels.append(_Level(first, last, sources, weights, np.cumsum(counts)))
+            columns = max(map(len, groups))
+            padded = [[*group, *[group[0]] * (columns - len(group))] for group in groups]
+            table = np.array(padded, np.int64)
+            self._levels.append(_Level(first, last, self._place[table[:, :, 0].T], table[:, :, 1].T[:, :, None].copy()))
         self._base = np.array([self._work[node] for node in order], np.int64)[:, None]
         self._finals = [*self._clock, *((node, 0) for node in self._reduced if node is not None)]
 
@@ -194,11 +198,13 @@ class CompiledWorkload:
         """The moments of all nodes (rows, by level) for each sample (columns) of the nodes' work."""
         values = np.zeros_like(work)
         for level in self._levels:
-            candidates = values[level.sources]
-            candidates += level.weights
-            found = np.maximum.reduceat(candidates, level.offsets, axis=0)
+            found = values[level.first : level.last]
+            for column, (sources, weights) in enumerate(zip(level.sources, level.weights, strict=True)):
+                if column == 0:
+                    np.add(values[sources], weights, out=found)
+                else:
+                    np.maximum(found, values[sources] + weights, out=found)
             found += work[level.first : level.last]
-            values[level.first : level.last] = found
         return values
 
     def iteration_ns(self, work_ns: _Integers) -> _Integers:

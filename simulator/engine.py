@@ -4,7 +4,8 @@ A device works through its row. A computation starts when the device is free, it
 arrived, the receive overheads are paid and the action is dispatched. A SEND costs its overhead and
 puts the message on its link; a RECV posts. Messages on a directed link are served in the order of
 their sending, so a message's arrival is known, arithmetically, the moment it is sent: an action
-costs one or two events. Time is integer nanoseconds. When no event is left while a device has
+costs one or two events; `simulator.sharing` adds events where computations slow each other down.
+Time is integer nanoseconds. When no event is left while a device has
 actions left, the devices wait for one another for ever, and that is reported.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 import simpy
 
 from pipeline.errors import DeadlockError
+from simulator.sharing import Sharing, sharing_reason
 from simulator.times import Times
 from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, Op, Workload
 
@@ -39,6 +41,7 @@ class _Run:
         self.env = simpy.Environment(initial_time=0)
         self.workload, self.work_ns = workload, work_ns
         self.times = Times.of(workload)
+        self.sharing = Sharing(self.env, workload) if sharing_reason(workload) else None
         self.position = [0] * len(workload.ops)
         self.clock = [0] * len(workload.ops)
         self.free = [0] * workload.network.resource_count
@@ -77,8 +80,13 @@ class _Run:
                     needed[number] = clock
                     clock = max(clock, arrived[number]) + messages[number].receive_overhead_ns
                 starts[position] = clock = clock + dispatch
-                ends[position] = clock = clock + work[position]
-                yield env.timeout(clock - env._now)
+                if self.sharing is None:
+                    ends[position] = clock = clock + work[position]
+                    yield env.timeout(clock - env._now)
+                else:
+                    yield env.timeout(clock - env._now)
+                    yield self.sharing.compute(device, work[position])
+                    ends[position] = clock = int(env.now)
             elif code == SEND:
                 clock += messages[target].send_overhead_ns
                 if self.workload.network.shared and clock > env._now:
@@ -136,7 +144,7 @@ class _Run:
 
     def _reduce(self, number: int, members: tuple[int, ...], duration: int) -> Steps:
         start = self.env.now
-        yield self.env.timeout(duration)
+        yield self.env.timeout(duration) if self.sharing is None else self.sharing.reduce(members, duration)
         self.times.reduces[number] = (int(start), int(self.env.now))
         for member in members:
             self.reducing[member] = False

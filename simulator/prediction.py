@@ -26,6 +26,7 @@ from simulator.inflight import peak_activations, weights_copies
 from simulator.memory import memory_events, memory_peak
 from simulator.profile import Profile
 from simulator.sampling import as_rows, draw, has_jitter
+from simulator.sharing import sharing_reason
 from simulator.times import Times, timeline_of
 from simulator.workload import Workload
 
@@ -206,6 +207,8 @@ def _assumptions(workload: Workload, microbatch_size: int | None, samples: int) 
         found.append("fill and drain are included: without a flush, iterations would overlap")
     if workload.width > 1:
         found.append("all copies of the pipeline run alike")
+    if sharing := sharing_reason(workload):
+        found.append(f"work slows other work down: {sharing}")
     if samples and not has_jitter(workload):
         found.append("all samples are equal: the profile holds no spread")
     return tuple(found)
