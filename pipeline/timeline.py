@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Category", "MemoryEvent", "Span", "Stream", "Timeline", "Transfer"]
+__all__ = ["Category", "MemoryEvent", "Source", "Span", "Stream", "Timeline", "Transfer"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

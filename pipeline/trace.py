@@ -5,17 +5,20 @@ from __future__ import annotations
 __all__ = ["chrome_trace"]
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
-from pipeline.actions import Action, Kind
-from pipeline.dependencies import results_of
+from pipeline.actions import Kind
 from pipeline.timeline import MemoryEvent, Span, Timeline, Transfer
 
 Event = dict[str, Any]
-_Where = dict[tuple[int, str, int, int, int], tuple[Span, int]]
-"""(device, "F" or "B", stage, micro-batch, half) -> the span and its process"""
+_Places = dict[tuple[int, bool, int, int, int], Span]
+"""(device, whether forward, stage, micro-batch, half) -> its span"""
 _WAITS = "receive waits"
 _STREAMS = ("compute", "sync", "optimizer", _WAITS)
+_FLOWS = 10_000_000
+"""flow numbers per timeline"""
 _LANES = 100
 """thread = 100 x stream + lane; lanes keep slices that overlap apart, since a thread's must nest"""
 
@@ -117,18 +120,48 @@ def _thread(stream: str, lane: int = 0) -> int:
 
 def _arrows(timeline: Timeline, pids: list[int], index: int) -> Iterator[Event]:
     """A flow start in the producer's slice and its finish in the consumer's, for every message."""
-    producers = _producers(timeline)
-    consumers = _consumers(timeline)
+    places = _places(timeline)
+    tid = _thread("compute")
     for number, transfer in enumerate(timeline.transfers):
-        key = _key(transfer.action)
-        producer, consumer = producers.get((transfer.source, *key)), consumers.get((transfer.target, *key))
+        producer, consumer = _ends(transfer, places)
         if producer is None or consumer is None:
-            continue
-        shared = {"id": (index + 1) * 10_000_000 + number, "name": str(transfer.action), "cat": "message"}
+            continue  # a timeline cut short
+        shared = {"id": index * _FLOWS + number, "name": str(transfer.action), "cat": "message", "tid": tid}
         # one nanosecond inside, since a flow belongs to the slice that its moment lies in
-        inside = max(producer.start_ns, producer.end_ns - 1) / 1000
-        tid = _thread("compute")
-        start: Event = {"ph": "s", "pid": pids[transfer.source], "tid": tid, "ts": inside, "args": _message(transfer)}
-        finish: Event = {"ph": "f", "bp": "e", "pid": pids[transfer.target], "tid": tid, "ts": consumer.start_ns / 1000}
-        yield {**start, **shared}
-        yield {**finish, **shared}
+        leaves = max(producer.start_ns, producer.end_ns - 1) / 1000
+        pid_from, pid_to = pids[transfer.source], pids[transfer.target]
+        yield {**shared, "ph": "s", "pid": pid_from, "ts": leaves, "args": _message(transfer)}
+        yield {**shared, "ph": "f", "bp": "e", "pid": pid_to, "ts": consumer.start_ns / 1000}
+
+
+def _places(timeline: Timeline) -> _Places:
+    return {
+        (span.device, part.kind is Kind.F, part.stage, microbatch, part.half): span
+        for span in timeline.spans
+        for part in span.action.parts
+        if part.kind in (Kind.F, Kind.B, Kind.I)
+        for microbatch in part.microbatches
+    }
+
+
+def _ends(transfer: Transfer, places: _Places) -> tuple[Span | None, Span | None]:
+    """The spans that produced and that consumed a message."""
+    stage, kind, microbatch, _, half = transfer.action
+    forward = kind is Kind.RECV_F
+    before = stage - 1 if forward else stage + 1
+    producer = places.get((transfer.source, forward, before, microbatch, half))
+    return producer, places.get((transfer.target, forward, stage, microbatch, half))
+
+
+def _counters(pid: int, changes: Iterable[MemoryEvent]) -> Iterator[Event]:
+    """The bytes held by category after every moment at which they change."""
+    held: dict[str, int] = {}
+    for time_ns, group in groupby(sorted(changes, key=attrgetter("time_ns")), key=attrgetter("time_ns")):
+        for change in group:
+            held[change.category] = held.get(change.category, 0) + change.delta_bytes
+        yield _counter(pid, "memory", time_ns, held)
+
+
+def _counter(pid: int, name: str, time_ns: int, values: Mapping[str, int]) -> Event:
+    args = {f"{key}_bytes": value for key, value in values.items()}
+    return {"ph": "C", "pid": pid, "name": name, "ts": time_ns / 1000, "args": args}
