@@ -1,4 +1,7 @@
-"""DAPPLE / 1F1B: warm-up forwards, then one backward, one forward."""
+"""DAPPLE, also known as 1F1B and PipeDream-Flush (arXiv 2007.01045).
+
+Bubble (p-1)(F+B); stage s stores min(m, p-s) activations.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,25 @@ from pipeline.schedule import Schedule
 from pipeline.schedules import register
 
 
-@register("dapple", aliases=("1f1b", "pipedream-flush"), source="DAPPLE, arXiv 2007.01045", bubble="(p-1)(F+B)", activations="min(m, p-s)")
+def one_f_one_b(stage: int, stages: int, microbatches: int) -> tuple[Action, ...]:
+    """The row of one stage: min(m, p-s) warm-up forwards, then one backward, one forward."""
+    warm_up = min(microbatches, stages - stage)
+    row = [Action(stage, Kind.F, m) for m in range(warm_up)]
+    for m in range(microbatches):
+        row.append(Action(stage, Kind.B, m))
+        if warm_up + m < microbatches:
+            row.append(Action(stage, Kind.F, warm_up + m))
+    return tuple(row)
+
+
+@register(
+    "dapple",
+    aliases=("1f1b", "pipedream-flush"),
+    source="DAPPLE, arXiv 2007.01045; Megatron-LM; torch Schedule1F1B",
+    bubble="(p-1)(F+B)",
+    activations="min(m, p-s) on stage s",
+)
 def dapple(stages: int, microbatches: int) -> Schedule:
-    """Stage s warms up with min(m, p-s) forwards, then alternates backward and forward."""
-    rows = []
-    for stage in range(stages):
-        warm = min(microbatches, stages - stage)
-        row = [Action(stage, Kind.F, m) for m in range(warm)]
-        for m in range(microbatches):
-            row.append(Action(stage, Kind.B, m))
-            if warm + m < microbatches:
-                row.append(Action(stage, Kind.F, warm + m))
-        rows.append(tuple(row))
-    return Schedule("dapple", stages, stages, microbatches, (tuple(range(stages)),), (0,) * microbatches, tuple(rows))
+    """1F1B with a flush at the end of the iteration; any m >= 1 (torch refuses m < p)."""
+    rows = tuple(one_f_one_b(stage, stages, microbatches) for stage in range(stages))
+    return Schedule("dapple", stages, stages, microbatches, (tuple(range(stages)),), (0,) * microbatches, rows)

@@ -1,17 +1,31 @@
-"""GPipe: all forwards, then all backwards."""
+"""GPipe: all forwards, then all backwards (arXiv 1811.06965).
+
+Bubble (p-1)(F+B); every stage stores the activations of all m micro-batches.
+"""
 
 from __future__ import annotations
 
 from pipeline.actions import Action, Kind
 from pipeline.schedule import Schedule
-from pipeline.schedules import register
+from pipeline.schedules import OptionSpec, register
 
 
-@register("gpipe", source="GPipe, arXiv 1811.06965", bubble="(p-1)(F+B)", activations="m")
-def gpipe(stages: int, microbatches: int) -> Schedule:
-    """All forwards in order, then all backwards in order (fifo, as torch does)."""
+@register(
+    "gpipe",
+    source="GPipe, arXiv 1811.06965",
+    bubble="(p-1)(F+B)",
+    activations="m",
+    options={"order": OptionSpec("fifo", ("fifo", "lifo"), "micro-batch order of the backwards; torch does fifo")},
+)
+def gpipe(stages: int, microbatches: int, order: str = "fifo") -> Schedule:
+    """All forwards in order, then all backwards in the same (fifo) or the opposite order (lifo)."""
+    backwards = range(microbatches) if order == "fifo" else range(microbatches - 1, -1, -1)
     rows = tuple(
-        tuple(Action(stage, kind, m) for kind in (Kind.F, Kind.B) for m in range(microbatches))
+        (
+            *(Action(stage, Kind.F, m) for m in range(microbatches)),
+            *(Action(stage, Kind.B, m) for m in backwards),
+        )
         for stage in range(stages)
     )
-    return Schedule("gpipe", stages, stages, microbatches, (tuple(range(stages)),), (0,) * microbatches, rows)
+    placement = (tuple(range(stages)),)
+    return Schedule("gpipe", stages, stages, microbatches, placement, (0,) * microbatches, rows, {"order": order})
