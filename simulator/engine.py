@@ -7,6 +7,14 @@ their sending, so a message's arrival is known, arithmetically, the moment it is
 costs one or two events; `simulator.sharing` adds events where computations slow each other down.
 Time is integer nanoseconds. When no event is left while a device has
 actions left, the devices wait for one another for ever, and that is reported.
+
+Semantics are those of `pipeline.deadlock`. Buffered: as above. Rendezvous: a SEND or RECV holds its
+device until the message has crossed the link, which starts when both stand there; batched: the same
+for a run of adjacent ones with one peer together.
+
+With buffered messages and private links every moment is a maximum of sums of durations: for a fixed
+order nothing that gets faster can make anything later. That need not hold where messages share a
+NIC or all-reduces of partly different groups queue: who comes first may change.
 """
 
 from __future__ import annotations
@@ -19,6 +27,8 @@ from typing import Any
 import simpy
 
 from pipeline.errors import DeadlockError
+from pipeline.replay import Semantics
+from simulator.all_reduces import AllReduces
 from simulator.sharing import Sharing, sharing_reason
 from simulator.times import Times
 from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, Op, Workload
@@ -26,30 +36,29 @@ from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, Op, Workload
 Steps = Generator[simpy.Event, Any, None]
 
 
-def run(workload: Workload, work_ns: list[list[int]] | None = None) -> Times:
+def run(workload: Workload, work_ns: list[list[int]] | None = None, semantics: Semantics = "buffered") -> Times:
     """Simulates one iteration; `work_ns[device][position]` replaces the workload's own durations.
 
     Raises DeadlockError naming which action of which device waits for what.
     """
-    return _Run(workload, workload.work_ns if work_ns is None else work_ns).result()
+    return _Run(workload, workload.work_ns if work_ns is None else work_ns, semantics).result()
 
 
 class _Run:
     """One iteration under way."""
 
-    def __init__(self, workload: Workload, work_ns: list[list[int]]) -> None:
+    def __init__(self, workload: Workload, work_ns: list[list[int]], semantics: Semantics) -> None:
         self.env = simpy.Environment(initial_time=0)
         self.workload, self.work_ns = workload, work_ns
         self.times = Times.of(workload)
         self.sharing = Sharing(self.env, workload) if sharing_reason(workload) else None
+        self.blocking, self.grouped = semantics != "buffered", semantics == "batched"
         self.position = [0] * len(workload.ops)
         self.clock = [0] * len(workload.ops)
         self.free = [0] * workload.network.resource_count
         self.waiting: dict[int, simpy.Event] = {}
-        self.launched = [0] * len(workload.collectives)
-        self.finished: dict[int, simpy.Event] = {}
-        self.ready: list[int] = []
-        self.reducing = [False] * len(workload.ops)
+        self.served: dict[int, simpy.Event] = {}
+        self.all_reduces = AllReduces(self.env, workload, self.times, self.sharing, in_order=self.blocking)
 
     def result(self) -> Times:
         """Runs until nothing can happen any more."""
@@ -67,18 +76,17 @@ class _Run:
         """One device's process. Its clock may run ahead of the environment's by host overheads."""
         env, times, messages = self.env, self.times, self.workload.messages
         starts, ends, work = times.starts[device], times.ends[device], self.work_ns[device]
-        arrived, needed = times.arrived, times.needed
         dispatch = self.workload.profile.overheads.dispatch_ns
-        clock = 0
+        clock = exchanged = 0
         for position, (code, _, needs, target) in enumerate(self.workload.ops[device]):
             self.position[device] = position
             if code == COMPUTE:
                 for number in needs:
-                    if number < 0 or arrived[number] < 0:
+                    if number < 0 or times.arrived[number] < 0:
                         self.waiting[number] = event = env.event()
                         yield event
-                    needed[number] = clock
-                    clock = max(clock, arrived[number]) + messages[number].receive_overhead_ns
+                    times.needed[number] = clock
+                    clock = max(clock, times.arrived[number]) + messages[number].receive_overhead_ns
                 starts[position] = clock = clock + dispatch
                 if self.sharing is None:
                     ends[position] = clock = clock + work[position]
@@ -87,69 +95,89 @@ class _Run:
                     yield env.timeout(clock - env._now)
                     yield self.sharing.compute(device, work[position])
                     ends[position] = clock = int(env.now)
-            elif code == SEND:
+            elif code == SEND and not self.blocking:
                 clock += messages[target].send_overhead_ns
                 if self.workload.network.shared and clock > env._now:
                     yield env.timeout(clock - env._now)
+                times.sent[target] = clock
                 self._transmit(target, clock)
-            elif code == RECEIVE:
+            elif code == RECEIVE and not self.blocking:
                 times.posted[target] = clock
+            elif code in (SEND, RECEIVE):
+                if position >= exchanged:
+                    exchanged = self._group_end(device, position)
+                    clock = yield from self._exchange(device, position, exchanged, clock)
             else:
-                if clock > env._now:
-                    yield env.timeout(clock - env._now)
-                if code == REDUCE:
-                    self._launch(target)
-                else:
-                    if target >= 0 and times.reduces[target][1] < 0:
-                        yield self.finished[target]
-                    starts[position] = clock = int(env.now)
-                    ends[position] = clock = clock + work[position]
-                    yield env.timeout(work[position])
+                clock = yield from self._synchronise(device, position, clock)
         self.position[device] = len(self.workload.ops[device])
         self.clock[device] = clock
 
-    def _transmit(self, number: int, now: int) -> None:
-        """Puts a message on its link, behind whatever holds it, and wakes who waits for it."""
+    def _transmit(self, number: int, now: int) -> int:
+        """Puts a message on its link, behind whatever holds it, and wakes who waits for it; its arrival."""
         message, free = self.workload.messages[number], self.free
         start = now
         for resource in message.resources:
             start = max(start, free[resource])
-        arrival = start + message.occupancy_ns
+        self.times.arrived[number] = arrival = start + message.occupancy_ns
         for resource in message.resources:
             free[resource] = arrival
-        self.times.sent[number], self.times.arrived[number] = now, arrival
         event = self.waiting.pop(number, None)
         if event is not None:
             event.succeed()
+        return arrival
 
-    def _launch(self, number: int) -> None:
-        """One member has launched an all-reduce; the last one makes it ready."""
-        if number not in self.finished:
-            self.finished[number] = self.env.event()
-        self.launched[number] += 1
-        if self.launched[number] == len(self.workload.collectives[number].members):
-            self.ready.append(number)
-            self._start_ready()
+    def _group_end(self, device: int, position: int) -> int:
+        """The end of the messages that are posted together: one, or when batched all adjacent ones with one peer."""
+        ops = self.workload.ops[device]
+        end = position + 1
+        while self.grouped and end < len(ops) and self._peer(ops[end], device) == self._peer(ops[position], device):
+            end += 1
+        return end
 
-    def _start_ready(self) -> None:
-        """Starts, in the order they became ready, the all-reduces whose members reduce nothing else."""
-        for number in tuple(self.ready):
-            _, members, duration = self.workload.collectives[number]
-            if any(self.reducing[member] for member in members):
-                continue
-            self.ready.remove(number)
-            for member in members:
-                self.reducing[member] = True
-            self.env.process(self._reduce(number, members, duration))
+    def _peer(self, op: Op, device: int) -> int | None:
+        if op.code not in (SEND, RECEIVE):
+            return None
+        message = self.workload.messages[op.target]
+        return message.target if message.source == device else message.source
 
-    def _reduce(self, number: int, members: tuple[int, ...], duration: int) -> Steps:
-        start = self.env.now
-        yield self.env.timeout(duration) if self.sharing is None else self.sharing.reduce(members, duration)
-        self.times.reduces[number] = (int(start), int(self.env.now))
-        for member in members:
-            self.reducing[member] = False
-        self.finished[number].succeed()
-        self._start_ready()
+    def _exchange(self, device: int, first: int, end: int, clock: int) -> Generator[simpy.Event, Any, int]:
+        """Posts a group of messages and waits until all have been transferred; the time then."""
+        group = self.workload.ops[device][first:end]
+        clock += sum(self.workload.messages[op.target].send_overhead_ns for op in group if op.code == SEND)
+        yield self.env.timeout(clock - self.env._now)
+        events = []
+        for op in group:
+            moments = self.times.sent if op.code == SEND else self.times.posted
+            moments[op.target] = clock
+            event = self.served.get(op.target)
+            if event is None:
+                event = self.served[op.target] = self.env.event()
+            else:
+                self.env.process(self._serve(op.target, event))
+            events.append(event)
+        yield self.env.all_of(events)
+        return int(self.env.now)
+
+    def _serve(self, number: int, event: simpy.Event) -> Steps:
+        """Both ends are there: the message crosses its link."""
+        now = int(self.env.now)
+        yield self.env.timeout(self._transmit(number, now) - now)
+        event.succeed()
+
+    def _synchronise(self, device: int, position: int, clock: int) -> Generator[simpy.Event, Any, int]:
+        """Launches an all-reduce, or waits for one and takes the optimizer step; the time then."""
+        code, _, _, target = self.workload.ops[device][position]
+        if clock > self.env._now:
+            yield self.env.timeout(clock - self.env._now)
+        if code == REDUCE:
+            self.all_reduces.launch(device, target)
+            return clock
+        if target >= 0 and self.times.reduces[target][1] < 0:
+            yield self.all_reduces.finished[target]
+        start, work = int(self.env.now), self.work_ns[device][position]
+        self.times.starts[device][position], self.times.ends[device][position] = start, start + work
+        yield self.env.timeout(work)
+        return start + work
 
     def _deadlock(self, unfinished: list[int]) -> DeadlockError:
         """Which action of which device waits for what."""
@@ -167,6 +195,8 @@ class _Run:
 
     def _wait(self, device: int, op: Op) -> str:
         place = f"device {device}, position {self.position[device]}: {op.action} waits for"
+        if op.code in (SEND, RECEIVE):
+            return f"{place} device {self._peer(op, device)} to {'receive' if op.code is SEND else 'send'} it"
         if op.code is COMPUTE:
             number = next(n for n in op.needs if n < 0 or self.times.arrived[n] < 0)
             if number < 0:
@@ -174,5 +204,5 @@ class _Run:
             message = self.workload.messages[number]
             return f"{place} {message.receive} from device {message.source}"
         collective = self.workload.collectives[op.target]
-        absent = len(collective.members) - self.launched[op.target]
+        absent = len(collective.members) - self.all_reduces.launched[op.target]
         return f"{place} {collective.action}, which {absent} of devices {list(collective.members)} have not launched"

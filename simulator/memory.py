@@ -87,7 +87,9 @@ class _Ledger:
         self.schedule, self.durations = workload.plan.schedule, workload.durations
         self.events: list[MemoryEvent] = []
         self._footprints: dict[tuple[int, Kind, bool, bool], _Footprint] = {}
-        self._stored: dict[tuple[int, int], list[int]] = {}
+        self._texts: dict[int, str] = {}
+        self._stored: dict[tuple[int, int], int] = {}
+        self._first_half_done: set[tuple[int, int]] = set()
         self._recomputed: dict[tuple[int, int], list[int]] = {}
         self._with_gradients: set[int] = set()
         self._versions = WeightVersions() if self.schedule.update == "pipedream" else None
@@ -123,7 +125,8 @@ class _Ledger:
                 add(times.sent[target], "buffers", size, cause)
                 add(times.arrived[target], "buffers", -size, cause)
             elif code == RECEIVE:
-                add(times.posted[target], "buffers", messages[target].size_bytes, str(action))
+                cause = self._texts[target] = str(action)
+                add(times.posted[target], "buffers", messages[target].size_bytes, cause)
             elif code == STEP and self._versions is not None:
                 stage = action.parts[0].stage
                 if self._versions.step(stage):
@@ -133,18 +136,18 @@ class _Ledger:
         """A forward takes its input over as a stored activation at once; a gradient is used until the end."""
         gradients = []
         for number in needs:
-            receive, _, _, size, *_ = self.workload.messages[number]
-            if receive.kind is _RECV_F:
-                self.add(start, "buffers", -size, str(receive))
+            message = self.workload.messages[number]
+            if message.receive.kind is _RECV_F:
+                self.add(start, "buffers", -message.size_bytes, self._texts[number])
             else:
-                gradients.append((receive, size))
+                gradients.append((message.size_bytes, self._texts[number]))
         for part in action.parts:
             if part.kind is _F:
                 self._forward(part, start, end)
             else:
                 self._backward(part, start, end)
-        for receive, size in gradients:
-            self.add(end, "buffers", -size, str(receive))
+        for size, text in gradients:
+            self.add(end, "buffers", -size, text)
 
     def _footprint(self, part: Action) -> _Footprint:
         key = (part.stage, part.kind, part.also >= 0, part.half >= 0)
@@ -167,12 +170,11 @@ class _Ledger:
         self.add(start, "activations", kept, cause)
         self.add(start, "workspace", passing, cause)
         self.add(end, "workspace", -passing, cause)
-        # What the whole backward of a micro-batch, or each half of it in turn, releases.
         if part.also < 0:
-            self._stored[part.stage, part.microbatch] = _halves(kept)
+            self._stored[part.stage, part.microbatch] = kept
         else:
-            for microbatch, share in zip(part.microbatches, _halves(kept), strict=True):
-                self._stored[part.stage, microbatch] = _halves(share)
+            self._stored[part.stage, part.microbatch] = kept // 2
+            self._stored[part.stage, part.also] = kept - kept // 2
         if self._versions is not None:
             self._versions.forward(part)
 
@@ -192,21 +194,14 @@ class _Ledger:
         if part.stage not in self._with_gradients:
             self._with_gradients.add(part.stage)
             self.add(start, "gradients", self.durations.stage(part.stage).gradient_bytes, cause)
-        self.add(end, "activations", -_release(self._stored[key], part.half), cause)
-        if key in self._recomputed:
-            self.add(end, "activations", -_release(self._recomputed[key], part.half), f"{cause}: recomputed")
+        released = self._stored.pop(key)
+        if part.half >= 0 and key not in self._first_half_done:
+            self._first_half_done.add(key)
+            self._stored[key] = released - released // 2
+            released //= 2
+        self.add(end, "activations", -released, cause)
+        if self._recomputed.get(key):
+            again = self._recomputed[key].pop(0) if part.half >= 0 else sum(self._recomputed.pop(key))
+            self.add(end, "activations", -again, f"{cause}: recomputed")
         if self._versions is not None and self._versions.finish(part):
             self.add(end, "versions", -self.durations.stage(part.stage).parameter_bytes, cause)
-
-
-def _halves(size: int) -> list[int]:
-    return [size // 2, size - size // 2]
-
-
-def _release(portions: list[int], half: int) -> int:
-    """Takes everything that is left, or for half a backward the next portion."""
-    if half >= 0 and len(portions) > 1:
-        return portions.pop(0)
-    released = sum(portions)
-    portions.clear()
-    return released

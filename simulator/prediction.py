@@ -16,6 +16,8 @@ import numpy as np
 from pipeline.errors import InputError, UnknownNameError
 from pipeline.lowering import lower
 from pipeline.metrics import Metrics, measure
+from pipeline.repair import rendezvous_safe
+from pipeline.replay import Semantics
 from pipeline.schedule import Plan, Schedule
 from pipeline.timeline import Timeline
 from simulator import engine as reference
@@ -102,22 +104,24 @@ def simulate(
     samples: int = 0,
     seed: int = 0,
     partition: Sequence[int] | None = None,
+    semantics: Semantics = "buffered",
 ) -> Prediction:
     """Predicts one iteration of a schedule (or of a plan, taken literally) on a machine.
 
     `width` data-parallel copies of the pipeline run alike and share the all-reduces. With
     `samples` > 0, durations are drawn that often from the profile's distribution and
-    `interval_s` holds the 5th, 50th and 95th percentile of the iteration time.
+    `interval_s` holds the 5th, 50th and 95th percentile of the iteration time. `semantics` says
+    what a transport makes wait (`pipeline.deadlock`); a schedule is lowered so that it is safe.
 
     Raises DeadlockError for a plan that cannot finish, InputError for costs that do not fit.
     """
-    _check(engine, samples, width, microbatch_size)
+    _check(engine, semantics, samples, width, microbatch_size)
     with _collector_paused():
-        plan = schedule if isinstance(schedule, Plan) else lower(schedule, width=width)
+        plan = schedule if isinstance(schedule, Plan) else _lowered(schedule, width, semantics)
         durations = Durations(plan.schedule, profile, microbatch_size, partition)
         workload = Workload(plan, profile, durations, width)
-        compiled = _compiled(workload, engine)
-        times = compiled.times() if compiled else reference.run(workload)
+        compiled = _compiled(workload, engine, semantics)
+        times = compiled.times() if compiled else reference.run(workload, None, semantics)
         timeline = _timeline(workload, times)
         metrics = measure(
             timeline, samples_per_iteration=durations.microbatch_size * plan.schedule.microbatches * width
@@ -134,7 +138,7 @@ def simulate(
         lower_bound_s=lower_bound_ns(workload) / 1e9,
         peak_activations=peak_activations(plan.schedule),
         weights_copies=weights_copies(plan),
-        interval_s=_interval(workload, compiled, samples, seed) if samples else None,
+        interval_s=_interval(workload, compiled, samples, seed, semantics) if samples else None,
     )
 
 
@@ -150,9 +154,16 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _compiled(workload: Workload, engine: Engine) -> CompiledWorkload | None:
+def _lowered(schedule: Schedule, width: int, semantics: Semantics) -> Plan:
+    plan = lower(schedule, width=width)
+    return plan if semantics == "buffered" else rendezvous_safe(plan)
+
+
+def _compiled(workload: Workload, engine: Engine, semantics: Semantics) -> CompiledWorkload | None:
     """The compiled engine if it is asked for, or if it is left open and nothing contends."""
-    if engine == "compiled" or (engine == "auto" and contention(workload) is None):
+    if engine == "compiled" and semantics != "buffered":
+        raise InputError("engine 'compiled'", f"cannot answer: messages are {semantics}", "use --engine simpy")
+    if engine == "compiled" or (engine == "auto" and semantics == "buffered" and contention(workload) is None):
         return CompiledWorkload(workload)
     return None
 
@@ -163,9 +174,11 @@ def _timeline(workload: Workload, times: Times) -> Timeline:
     return timeline_of(workload, times, tuple(chain.from_iterable(rows)), peaks)
 
 
-def _check(engine: str, samples: int, width: int, microbatch_size: int | None) -> None:
+def _check(engine: str, semantics: str, samples: int, width: int, microbatch_size: int | None) -> None:
     if engine not in get_args(Engine):
         raise UnknownNameError("engine", engine, get_args(Engine))
+    if semantics not in get_args(Semantics):
+        raise UnknownNameError("semantics", semantics, get_args(Semantics))
     for name, value, least in (("samples", samples, 0), ("width", width, 1), ("micro-batch size", microbatch_size, 1)):
         if value is not None and value < least:
             raise InputError(f"{name} {value}", f"is less than {least}", f"give {least} or more")
@@ -180,7 +193,7 @@ def _has_sizes(profile: Profile) -> bool:
 
 
 def _interval(
-    workload: Workload, compiled: CompiledWorkload | None, samples: int, seed: int
+    workload: Workload, compiled: CompiledWorkload | None, samples: int, seed: int, semantics: Semantics
 ) -> tuple[float, float, float]:
     """Percentiles 5, 50 and 95 of the iteration time over drawn durations, in seconds."""
     ends: list[int] = []
@@ -188,7 +201,7 @@ def _interval(
         if compiled:
             ends += compiled.iteration_ns(batch).tolist()
         else:
-            ends += [reference.run(workload, as_rows(workload, drawn)).end_ns for drawn in batch]
+            ends += [reference.run(workload, as_rows(workload, drawn), semantics).end_ns for drawn in batch]
     low, middle, high = np.percentile(ends, [5, 50, 95]) / 1e9
     return float(low), float(middle), float(high)
 

@@ -165,5 +165,5 @@ def _sparse(value: Any) -> Any:
 
 
 def save(profile: Profile, path: str | Path) -> None:
-    """Writes the profile's JSON to `path`, whole or not at all."""
+    """Writes the profile as JSON, whole or not at all."""
     write_text(path, json.dumps(document(profile), indent=1) + "\n")
