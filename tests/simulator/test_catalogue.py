@@ -1,0 +1,74 @@
+"""Every schedule of the catalogue, simulated: both engines agree, memory balances, no bound is beaten."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.lowering import lower
+from pipeline.schedule import Schedule
+from pipeline.schedules import build, catalogue
+from simulator import engine as reference
+from simulator import simulate
+from simulator.compiled import CompiledWorkload, contention
+from simulator.durations import Durations
+from simulator.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, Profile, SizeCost
+from simulator.workload import Workload
+
+COST = SizeCost(
+    1,
+    forward_ns=1000,
+    backward_ns=2100,
+    backward_input_ns=1100,
+    backward_weight_ns=900,
+    activation_bytes=500,
+    boundary_bytes=30,
+    forward_workspace_bytes=20,
+    backward_workspace_bytes=40,
+)
+PROFILE = Profile(
+    "sized",
+    (LayerCost("stage", (COST,), parameters=10, parameter_bytes=40),),
+    per_stage=True,
+    links={"local": LinkCost(100, 1e9, 7, 11)},
+    all_reduce=AllReduceCost(100, 1e9),
+    optimizer=OptimizerCost(50, 1.0, 8),
+    overheads=Overheads(dispatch_ns=13, iteration_ns=99),
+)
+
+
+def built(name: str, stages: int, microbatches: int) -> Schedule:
+    try:
+        return build(name, stages=stages, microbatches=microbatches)
+    except InputError as refusal:
+        pytest.skip(str(refusal))
+
+
+@pytest.mark.parametrize(("stages", "microbatches"), [(2, 2), (2, 4), (4, 4), (4, 8), (4, 12)])
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue()])
+def test_every_schedule(name: str, stages: int, microbatches: int) -> None:
+    schedule = built(name, stages, microbatches)
+    prediction = simulate(schedule, PROFILE)
+    assert prediction.lower_bound_s <= prediction.metrics.pipeline_ns / 1e9
+    left: dict[str, int] = defaultdict(int)
+    for event in prediction.timeline.memory:
+        left[event.category] += event.delta_bytes
+    transient = ("activations", "workspace", "buffers") + (("versions",) if schedule.update == "pipedream" else ())
+    assert not any(left[category] for category in transient)
+    workload = Workload(lower(schedule), PROFILE, Durations(schedule, PROFILE))
+    if contention(workload) is None:
+        assert CompiledWorkload(workload).times() == reference.run(workload)
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue()])
+def test_no_schedule_beats_the_bound_of_another(name: str) -> None:
+    """The bound speaks of any schedule of the same work on as many devices."""
+    schedule = built(name, 4, 8)
+    if schedule.stages != 4:
+        pytest.skip("its stages are smaller pieces of work")
+    bound = simulate(build("gpipe", stages=4, microbatches=8), PROFILE).lower_bound_s
+    work = sum(COST.forward_ns + 2000 for _ in range(4 * 8))
+    fastest = simulate(schedule, Profile("free", PROFILE.layers, per_stage=True)).metrics.pipeline_ns
+    assert fastest >= min(int(bound * 1e9), work // schedule.devices)
