@@ -65,13 +65,17 @@ class SizeCost:
 
 @dataclass(frozen=True, slots=True)
 class LayerCost:
-    """One indivisible piece of the model, its weights, and its costs by ascending micro-batch size."""
+    """One indivisible piece of the model, its weights, and its costs by ascending micro-batch size.
+
+    `repeat` equal layers in a row need be written once.
+    """
 
     name: str
     costs: Annotated[tuple[SizeCost, ...], MinLen(1)]
     kind: str = "block"
     parameters: Count = 0
     parameter_bytes: Count = 0
+    repeat: Annotated[int, Ge(1)] = 1
 
 
 @dataclass(frozen=True, slots=True)

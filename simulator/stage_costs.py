@@ -57,9 +57,9 @@ def stage_layers(
     Balanced means by the model's FLOPs where the profile names its model, so that a prediction and
     a run cut alike; otherwise by measured forward + backward time.
     """
-    layers = profile.layers
     if profile.per_stage:
-        return (layers,) * stages
+        return (profile.layers,) * stages
+    layers = _every_layer(profile)
     if partition is None and profile.partition is not None and len(profile.partition) == stages:
         partition = profile.partition
     if partition is not None:
@@ -72,12 +72,17 @@ def stage_layers(
     return tuple(tuple(layers[index] for index in part) for part in cut)
 
 
+def _every_layer(profile: Profile) -> tuple[LayerCost, ...]:
+    """The layers in order, repeated ones one by one."""
+    return tuple(layer for layer in profile.layers for _ in range(layer.repeat))
+
+
 def _balanced_cut(profile: Profile, stages: int) -> tuple[range, ...]:
     if profile.model is not None:
         config = model_config(profile.model)
-        if len(model_layers(config)) == len(profile.layers):
+        if len(model_layers(config)) == len(_every_layer(profile)):
             return default_partition(config, stages)
-    costs = [layer.costs[0].forward_ns + sum(_halves(layer.costs[0])) for layer in profile.layers]
+    costs = [layer.costs[0].forward_ns + sum(_halves(layer.costs[0])) for layer in _every_layer(profile)]
     return balanced(costs, stages)
 
 

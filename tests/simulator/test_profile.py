@@ -169,3 +169,26 @@ def test_simulating_loads_neither_torch_nor_matplotlib() -> None:
     code = "import simulator, sys; print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["bert-base", "bert-large"])
+@pytest.mark.parametrize("hardware", ["p100", "v100", "rtx3090"])
+def test_shipped_profiles_load_and_say_where_they_come_from(name: str, hardware: str) -> None:
+    profile = Profile.load(f"{name}-{hardware}")
+    assert "pipe-fisher" in profile.provenance["source"]
+    assert profile.sizes == (1, 2, 4, 8, 16, 32, 64)
+    whole = profile.stage_costs(1, 8)[0]
+    assert [costs.forward_ns for costs in profile.stage_costs(4, 8)] == [whole.forward_ns // 4] * 4
+
+
+def test_published_backwards_on_the_p100_take_less_than_twice_the_forward() -> None:
+    # Reference notes: backward = 1.57-1.70 x forward at sizes of 8 and more on the P100
+    for size in (8, 16, 32, 64):
+        costs = Profile.load("bert-large-p100").stage_costs(1, size)[0]
+        assert 1.57 <= costs.backward_ns / costs.forward_ns <= 1.71
+
+
+def test_a_repeated_layer_is_several() -> None:
+    once = Profile("once", (layer("a"), layer("b"), layer("b"), layer("b")))
+    twice = Profile("twice", (layer("a"), replace(layer("b"), repeat=3)))
+    assert once.stage_costs(2, 1) == twice.stage_costs(2, 1)
