@@ -8,8 +8,6 @@ from __future__ import annotations
 
 __all__ = ["acknowledgements"]
 
-from collections import defaultdict
-
 from pipeline.actions import SENDS, Action, Kind
 from pipeline.dependencies import message_for, messages_from
 from pipeline.schedule import Plan

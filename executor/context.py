@@ -21,9 +21,18 @@ class Progress:
             file.truncate(_SLOT_BYTES)
             self._slot = mmap.mmap(file.fileno(), _SLOT_BYTES)
 
-    def at(self, text: str) -> None:
+    @staticmethod
+    def encode(text: str) -> bytes:
+        """The bytes that `write` wants: prepared once for what is written often."""
+        return text.encode()[:_SLOT_BYTES].ljust(_SLOT_BYTES)
+
+    def write(self, encoded: bytes) -> None:
         """Records what the rank is about to do."""
-        self._slot[:] = text.encode()[:_SLOT_BYTES].ljust(_SLOT_BYTES)
+        self._slot[:] = encoded
+
+    def at(self, text: str) -> None:
+        """Records what the rank is about to do, from plain text."""
+        self.write(self.encode(text))
 
     @staticmethod
     def read(path: Path) -> str:
@@ -36,7 +45,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class RankContext:
-    """One rank: its number, how many there are, its device, folder and progress slot."""
+    """One rank: its number, how many there are, its device, folder and progress slot.
+
+    `offset_ns` is added to this host's monotonic clock to get rank 0's; 0 on rank 0's own host.
+    """
 
     rank: int
     ranks: int
@@ -44,3 +56,4 @@ class RankContext:
     output: Path
     progress: Progress
     pinned: bool
+    offset_ns: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["build_layers", "loss_of", "stage_module"]
+__all__ = ["boundary_shape", "build_layers", "loss_of", "stage_module"]
 
 from collections.abc import Iterable
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from executor.linear import Linear
 from pipeline.models import GPT, MLP, ModelConfig, layers
 
 
@@ -35,8 +36,8 @@ class Block(nn.Module):
         h = config.hidden
         self.heads = config.heads
         self.norm_attention, self.norm_mlp = nn.LayerNorm(h), nn.LayerNorm(h)
-        self.qkv, self.projection = nn.Linear(h, 3 * h), nn.Linear(h, h)
-        self.expand, self.contract = nn.Linear(h, 4 * h), nn.Linear(4 * h, h)
+        self.qkv, self.projection = Linear(h, 3 * h), Linear(h, h)
+        self.expand, self.contract = Linear(h, 4 * h), Linear(4 * h, h)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, S, hidden] -> [B, S, hidden]."""
@@ -54,7 +55,7 @@ class Head(nn.Module):
     def __init__(self, config: GPT) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.hidden)
-        self.logits = nn.Linear(config.hidden, config.vocabulary, bias=False)
+        self.logits = Linear(config.hidden, config.vocabulary, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits of every position."""
@@ -62,7 +63,7 @@ class Head(nn.Module):
 
 
 def _mlp_layer(inputs: int, outputs: int, last: bool) -> nn.Module:
-    linear = nn.Linear(inputs, outputs)
+    linear = Linear(inputs, outputs)
     return linear if last else nn.Sequential(linear, nn.GELU())
 
 
@@ -97,3 +98,8 @@ def stage_module(
 def loss_of(config: ModelConfig, output: Tensor, target: Tensor) -> Tensor:
     """Mean cross-entropy of a micro-batch: over its tokens (GPT) or its samples (MLP)."""
     return functional.cross_entropy(output.flatten(0, -2), target.flatten())
+
+
+def boundary_shape(config: ModelConfig) -> tuple[int, ...]:
+    """The shape of one sample where stages meet: [S, hidden] (GPT) or [hidden] (MLP)."""
+    return (config.sequence, config.hidden) if isinstance(config, GPT) else (config.hidden,)

@@ -2,33 +2,74 @@
 
 from __future__ import annotations
 
-__all__ = ["timelines"]
+__all__ = ["losses", "partial_results", "timelines"]
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from executor.journal import read_journal
 from pipeline.actions import parse_action
-from pipeline.timeline import Span, Timeline, Transfer
+from pipeline.timeline import Source, Span, Timeline, Transfer
+
+_Record = Mapping[str, Any]
 
 
-def timelines(results: Sequence[Mapping[str, Any]], label: str) -> list[Timeline]:
-    """The measured timelines of one case, in order; `results[rank]` is what `run_job` returned."""
-    rows = [result["cases"][label] for result in results]
-    return [_merge([row[i] for row in rows if row], label) for i in range(len(rows[0]))]
+def timelines(results: Sequence[_Record], label: str, *, copy: int = 0) -> list[Timeline]:
+    """The measured timelines of one case, in order; `results[rank]` is what `run_job` returned.
+
+    They show the devices of one data-parallel `copy` of the pipeline; an iteration ends when every
+    copy is done. A paced case is labelled so.
+    """
+    devices = results[0]["devices"][label]
+    source: Source = "paced" if results[0]["compute"][label] == "paced" else "measured"
+    rows = [result["cases"][label] for result in results if result["cases"][label]]
+    peaks = tuple(result["peak_memory_bytes"].get(label, 0) for result in results)
+    mine = slice(copy * devices, (copy + 1) * devices)
+    return [
+        _merge([row[i] for row in rows], mine, source, label, peaks[mine] if any(peaks) else ())
+        for i in range(min(map(len, rows), default=0))
+    ]
 
 
-def _merge(records: Sequence[Mapping[str, Any]], label: str) -> Timeline:
+def losses(results: Sequence[_Record], label: str) -> list[float]:
+    """The mean loss of every iteration of a case, over the whole mini-batch."""
+    rows = [result["cases"][label] for result in results if result["cases"][label]]
+    return [sum(record["loss"] for record in records) for records in zip(*rows, strict=False)]
+
+
+def partial_results(output: Path, ranks: int, devices: Mapping[str, int]) -> list[dict[str, Any]]:
+    """What the journals of a run that was cut short hold, in the shape of its results.
+
+    `devices[label]` is the number of devices of each case's pipeline.
+    """
+    found = []
+    for rank in range(ranks):
+        cases: dict[str, list[_Record]] = {label: [] for label in devices}
+        for record in read_journal(output, rank):
+            cases[record["label"]].append(record)
+        found.append(
+            {"cases": cases, "devices": dict(devices), "compute": dict.fromkeys(devices, "real"), "peak_memory_bytes": {}}
+        )
+    return found
+
+
+def _merge(records: Sequence[_Record], mine: slice, source: Source, label: str, peaks: tuple[int, ...]) -> Timeline:
     zero = min(record["begin_ns"] for record in records)
-    sent = {(rank, name): at for rank, record in enumerate(records) for name, at in record["sent"].items()}
+    end = max(record["end_ns"] for record in records) - zero
+    own = records[mine]
+    sent = {(device, name): at for device, record in enumerate(own) for name, at in record["sent"].items()}
     spans = [
-        Span(rank, stream, parse_action(name), start - zero, end - zero)
-        for rank, record in enumerate(records)
-        for stream, name, start, end in sorted(record["spans"], key=lambda row: row[2])
+        Span(device, stream, parse_action(name), start - zero, stop - zero)
+        for device, record in enumerate(own)
+        for stream, name, start, stop in sorted(record["spans"], key=lambda row: row[2])
     ]
     transfers = [
-        Transfer(parse_action(name), source, rank, size, posted - zero, sent.get((source, name), zero) - zero, arrived - zero, needed - zero)  # type: ignore[arg-type]
-        for rank, record in enumerate(records)
-        for name, source, size, posted, arrived, needed in record["transfers"]
-    ]
-    end = max(record["end_ns"] for record in records) - zero
-    return Timeline("measured", label, len(records), tuple(spans), end, tuple(transfers))
+        Transfer(
+            parse_action(name), origin, device, size,  # type: ignore[arg-type]
+            posted - zero, sent[origin, name] - zero, arrived - zero, needed - zero,
+        )
+        for device, record in enumerate(own)
+        for name, origin, size, posted, arrived, needed in record["transfers"]
+    ]  # fmt: skip
+    return Timeline(source, label, len(own), tuple(spans), end, tuple(transfers), peak_memory_bytes=peaks)

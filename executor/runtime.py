@@ -5,36 +5,41 @@ from __future__ import annotations
 __all__ = ["IterationRecord", "Runtime"]
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch import Tensor
+from torch.autograd.profiler import record_function
 
 from executor.acknowledge import acknowledgements
+from executor.clock import make_clock
 from executor.context import RankContext
 from executor.data import Microbatch
+from executor.inspection import halved, message_of
+from executor.mail import Mail
 from executor.memory import held_bytes
-from executor.modules import loss_of
-from pipeline.actions import Action, Kind
-from pipeline.dependencies import message_for, messages_from
-from pipeline.models import ModelConfig
+from executor.stage import Piece, StageWork
+from pipeline.actions import RECEIVES, SENDS, Action, Kind, Step
+from pipeline.dependencies import message_for
 from pipeline.schedule import Plan
 
-Row = tuple[str, str, int, int]
+_LocalKey = tuple[int, str, int, int]
+"""(stage, "F" | "B", micro-batch, half): a result that stays on this device"""
 
 
 @dataclass(slots=True)
 class IterationRecord:
-    """One iteration of one rank; times are monotonic nanoseconds."""
+    """One iteration of one rank; times are monotonic nanoseconds of rank 0's host."""
 
     begin_ns: int = 0
     end_ns: int = 0
     loss: float = 0.0
-    spans: list[Row] = field(default_factory=list)
+    """this rank's part of the mini-batch's mean loss"""
+    spans: list[tuple[str, str, int, int]] = field(default_factory=list)
     """(stream, action, start, end)"""
     transfers: list[tuple[str, int, int, int, int, int]] = field(default_factory=list)
     """(receive, source, bytes, posted, arrived, needed)"""
@@ -42,151 +47,251 @@ class IterationRecord:
     """when each message was handed over, by its receive action"""
 
 
+class _Reduction:
+    """A running all-reduce; a callback notes its end, which a late wait would hide."""
+
+    def __init__(self, action: Action, flat: Tensor, group: Any, mark: Callable[[], Any]) -> None:
+        self.action, self.started = action, mark()
+        self._work = dist.all_reduce(flat, group=group, async_op=True)
+        self._ends: list[Any] = []
+        self._mark = mark
+        if not flat.is_cuda:
+            self._work.get_future().add_done_callback(lambda _: self._ends.append(mark()))
+
+    def wait(self) -> Any:
+        """Waits; the mark of its end."""
+        self._work.wait()
+        return self._ends[0] if self._ends else self._mark()
+
+
 class Runtime:
-    """One rank's interpreter of a plan: modules by stage, optimizer by stage, groups by stage."""
+    """One rank's interpreter of a plan: `stages` by stage number, all-reduce `groups` by stage.
+
+    `shape(rows)` is the shape of a message of that many samples. The plan is turned into a list of
+    calls once; an iteration walks down that list and does nothing else.
+    """
 
     def __init__(
         self,
         context: RankContext,
         plan: Plan,
-        config: ModelConfig,
-        modules: dict[int, nn.Sequential],
-        boundary: Callable[[int], tuple[int, ...]],
-        optimizers: dict[int, torch.optim.Optimizer],
-        groups: dict[int, Any],
+        stages: Mapping[int, StageWork],
+        *,
+        rows: int,
+        shape: Callable[[int], tuple[int, ...]],
+        dtype: torch.dtype,
+        groups: Mapping[int, Any],
+        group: Any = None,
         width: int = 1,
-        dtype: torch.dtype = torch.float32,
+        barrier: Any = None,
     ) -> None:
         schedule = plan.schedule
-        self.context, self.plan, self.schedule, self.config = context, plan, schedule, config
+        self.context, self.plan, self.schedule, self.stages = context, plan, schedule, stages
         self.device = context.rank % schedule.devices
-        self.base = context.rank - self.device
-        self.actions = plan.actions[self.device]
-        self.names = [str(action) for action in self.actions]
-        self.acknowledged = acknowledgements(plan, self.device)
-        self.modules, self.optimizers, self.groups = modules, optimizers, groups
-        self.boundary, self.dtype = boundary, dtype
-        self.scale = 1.0 / (schedule.microbatches * width)
-        self.parameters = {stage: [p for p in module.parameters()] for stage, module in modules.items()}
+        self._rows, self._shape, self._groups, self._barrier = rows, shape, groups, barrier
+        self._clock = make_clock(context.device)
+        self._mail = Mail(self._clock, context.rank - self.device, context.device, dtype, group)
+        # PipeDream takes every micro-batch for a mini-batch of its own.
+        counted = 1 if schedule.update == "pipedream" else schedule.microbatches
+        self._share, self._loss_factor = 1.0 / (counted * width), counted / schedule.microbatches
+        self._halved = halved(schedule, self.device)
+        self._acknowledged = acknowledgements(plan, self.device)
+        self._local: dict[_LocalKey, Tensor] = {}
+        self._reductions: dict[int, _Reduction] = {}
+        self._marks: list[tuple[str, Step, Any, Any]] = []
+        self._batch: Sequence[Microbatch] = ()
+        self.before_step: Callable[[int], None] | None = None
+        """called with the stage when its gradients are complete, before the optimizer uses them"""
+        self._program = [
+            (context.progress.encode(str(action)), str(action), self._compile(action)) for action in plan.actions[self.device]
+        ]
 
     def held_bytes(self) -> int:
-        """Bytes held between iterations: weights, gradients and optimizer state of all its stages."""
-        parameters = [p for own in self.parameters.values() for p in own]
-        states = [
-            value
-            for optimizer in self.optimizers.values()
-            for state in optimizer.state.values()
-            for value in state.values()
-            if isinstance(value, Tensor)
-        ]
-        return held_bytes([*parameters, *(p.grad for p in parameters), *states])
+        """Bytes held between iterations: weights in all versions, gradients, optimizer state."""
+        return held_bytes(tensor for stage in self.stages.values() for tensor in stage.weights.tensors())
 
-    def iteration(self, batch: Sequence[Microbatch]) -> IterationRecord:
-        """Runs the plan once; `batch[m]` is micro-batch m of this copy of the pipeline."""
-        self.record, self.batch = IterationRecord(), batch
-        self.inbox: dict[Action, tuple[Tensor, Any, int, int]] = {}
-        self.local: dict[tuple[int, str, int], Tensor] = {}
-        self.inputs: dict[tuple[int, int], Tensor] = {}
-        self.outputs: dict[tuple[int, int], GradientEdge] = {}
-        self.sends: dict[Action, tuple[Any, Tensor]] = {}
-        self.reduces: dict[int, list[Any]] = {}
-        dist.barrier()
-        self.record.begin_ns = time.monotonic_ns()
-        for action, name in zip(self.actions, self.names, strict=True):
-            self.context.progress.at(name)
-            assert isinstance(action, Action)
-            self._HANDLERS[action.kind](self, action, name)
-        for handle, _ in self.sends.values():
-            handle.wait()
-        self.record.end_ns = time.monotonic_ns()
-        return self.record
+    def iteration(self, batch: Sequence[Microbatch], *, annotate: bool = False) -> IterationRecord:
+        """Runs the plan once; `batch[m]` is micro-batch m of this copy of the pipeline.
 
-    def _forward(self, action: Action, name: str) -> None:
-        stage, m = action.stage, action.microbatch
-        given = self.batch[m].inputs if stage == 0 else self._take(action, "F").requires_grad_()
-        start = time.monotonic_ns()
-        output = self.modules[stage](given)
-        if stage == self.schedule.stages - 1:
-            output = loss_of(self.config, output, self.batch[m].targets) * self.scale
-            self.record.loss += float(output.detach())
+        `annotate` marks every action for a profiler that is watching.
+        """
+        self._batch = batch
+        write = self.context.progress.write
+        self.context.progress.at("waiting for the others to start an iteration")
+        dist.barrier(group=self._barrier)
+        self._clock.begin()
+        begin = time.monotonic_ns()
+        if annotate:
+            for slot, name, run in self._program:
+                write(slot)
+                with record_function(f"chimera {name}"):
+                    run()
+        else:
+            for slot, _, run in self._program:
+                write(slot)
+                run()
+        self._mail.finish(self.context.progress.at)
+        self._clock.finish()
         end = time.monotonic_ns()
-        # Only the edge into the graph is kept: the output itself can go once it is sent.
-        self.inputs[stage, m], self.outputs[stage, m] = given, get_gradient_edge(output)
-        self._give(action, "F", output.detach())
-        self.record.spans.append(("compute", name, start, end))
+        self.context.progress.at("between iterations")
+        return self._record(begin, end)
 
-    def _backward(self, action: Action, name: str) -> None:
-        stage, m = action.stage, action.microbatch
-        gradient = None if stage == self.schedule.stages - 1 else self._take(action, "B")
-        start = time.monotonic_ns()
-        torch.autograd.backward(self.outputs.pop((stage, m)), gradient)
-        end = time.monotonic_ns()
-        given = self.inputs.pop((stage, m))
-        if stage > 0:
-            assert given.grad is not None
-            self._give(action, "B", given.grad)
-        self.record.spans.append(("compute", name, start, end))
+    def _compile(self, step: Step) -> Callable[[], None]:
+        if step.is_compute:
+            return self._compile_compute(step)
+        assert isinstance(step, Action)
+        if step.kind is Kind.REDUCE_GRAD:
+            return partial(self._reduce, step)
+        if step.kind is Kind.STEP:
+            return partial(self._step, step)
+        message = message_of(step, self.schedule)
+        if step.kind in RECEIVES:
+            shape = self._shape(sum(count for _, count in self._extents(step)))
+            return partial(self._mail.post, step, message.source, shape)
+        assert step.kind in SENDS
+        key = (step.stage, "F" if step.kind is Kind.SEND_F else "B", step.microbatch, step.half)
+        return partial(self._send, message.receive, message.target, key)
 
-    def _take(self, action: Action, what: str) -> Tensor:
-        message = message_for(action, self.schedule)
-        if message is None:
-            source = action.stage + (-1 if what == "F" else 1)
-            return self.local.pop((source, what, action.microbatch))
-        tensor, handle, posted, size = self.inbox.pop(message.receive)
-        needed = time.monotonic_ns()
-        handle.wait()
-        arrived = time.monotonic_ns()
-        for delivered in self.acknowledged.get(message.receive, ()):
-            self.sends.pop(delivered)[0].wait()
-        self.record.transfers.append((str(message.receive), message.source, size, posted, arrived, needed))
-        return tensor
+    def _compile_compute(self, step: Step) -> Callable[[], None]:
+        """Inputs of all parts first, then the parts: an overlapped pair is one span without waiting."""
+        takes = [partial(self._take, self._source(part)) for part in step.parts]
+        works = [self._work(part) for part in step.parts]
+        (take, work), mark, note = (takes[0], works[0]), self._clock.mark, self._marks.append
 
-    def _give(self, action: Action, what: str, tensor: Tensor) -> None:
-        self.local[action.stage, what, action.microbatch] = tensor
+        def one() -> None:
+            given = take()
+            start = mark()
+            work(given)
+            note(("compute", step, start, mark()))
 
-    def _send(self, action: Action, name: str) -> None:
-        what = "F" if action.kind is Kind.SEND_F else "B"
-        tensor = self.local.pop((action.stage, what, action.microbatch)).contiguous()
-        compute = action._replace(kind=Kind.F if what == "F" else Kind.B)
-        message = messages_from(compute, self.schedule)
-        assert message is not None
-        self.record.sent[str(message.receive)] = time.monotonic_ns()
-        self.sends[message.receive] = (dist.isend(tensor, self.base + message.target), tensor)
+        def several() -> None:
+            taken = [each() for each in takes]
+            start = mark()
+            for each, given in zip(works, taken, strict=True):
+                each(given)
+            note(("compute", step, start, mark()))
 
-    def _receive(self, action: Action, name: str) -> None:
-        compute = action._replace(kind=Kind.F if action.kind is Kind.RECV_F else Kind.B)
-        message = message_for(compute, self.schedule)
-        assert message is not None
-        sender = action.stage - 1 if action.kind is Kind.RECV_F else action.stage
-        tensor = torch.empty((len(self.batch[action.microbatch].inputs), *self.boundary(sender)), dtype=self.dtype)
-        handle = dist.irecv(tensor, self.base + message.source)
-        self.inbox[action] = (tensor, handle, time.monotonic_ns(), tensor.nbytes)
+        return one if len(works) == 1 else several
 
-    def _reduce(self, action: Action, name: str) -> None:
-        start = time.monotonic_ns()
-        gradients = [p.grad for p in self.parameters[action.stage] if p.grad is not None]
-        flat = torch._utils._flatten_dense_tensors(gradients)  # type: ignore[attr-defined]
-        work = dist.all_reduce(flat, group=self.groups[action.stage], async_op=True)
-        done: list[int] = []
-        work.get_future().add_done_callback(lambda _: done.append(time.monotonic_ns()))
-        self.reduces[action.stage] = [work, flat, gradients, start, done, name]
+    def _source(self, part: Action) -> Action | tuple[_LocalKey, ...] | None:
+        """Where a part's input comes from: a receive, local results, or nowhere."""
+        if part.kind is Kind.W or (part.kind is not Kind.F and part.stage == self.schedule.stages - 1):
+            return None
+        message = message_for(part, self.schedule)
+        if message is not None:
+            return message.receive
+        if part.kind is Kind.F:
+            return tuple((part.stage - 1, "F", m, -1) for m in part.microbatches) if part.stage else None
+        return ((part.stage + 1, "B", part.microbatch, part.half),)
 
-    def _step(self, action: Action, name: str) -> None:
-        waiting = self.reduces.pop(action.stage, None)
-        if waiting:
-            work, flat, gradients, started, done, reduce_name = waiting
-            work.wait()
-            finished = done[0] if done else time.monotonic_ns()
-            for own, total in zip(gradients, torch._utils._unflatten_dense_tensors(flat, gradients), strict=True):  # type: ignore[attr-defined]
-                own.copy_(total)
-            self.record.spans.append(("sync", reduce_name, started, finished))
-        start = time.monotonic_ns()
-        optimizer = self.optimizers[action.stage]
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=False)
-        self.record.spans.append(("optimizer", name, start, time.monotonic_ns()))
+    def _take(self, source: Action | tuple[_LocalKey, ...] | None) -> Tensor | None:
+        if source is None:
+            return None
+        if isinstance(source, Action):
+            tensor = self._mail.take(source)
+            for delivered in self._acknowledged.get(source, ()):
+                self._mail.release(delivered)
+            return tensor
+        tensors = [self._local.pop(key) for key in source]
+        return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
-    _HANDLERS = {
-        Kind.F: _forward, Kind.B: _backward, Kind.SEND_F: _send, Kind.SEND_B: _send,
-        Kind.RECV_F: _receive, Kind.RECV_B: _receive, Kind.REDUCE_GRAD: _reduce, Kind.STEP: _step,
-    }
+    def _work(self, part: Action) -> Callable[[Tensor | None], None]:
+        stage, number = self.stages[part.stage], part.stage
+        if part.kind is Kind.F:
+            return self._forward_work(part)
+        key = (part.microbatch, part.half)
+        if part.kind is Kind.W:
+            return lambda _: stage.backward_weights(key)
+        weights, local = part.kind is Kind.B, (number, "B", *key)
+
+        def backward(gradient: Tensor | None) -> None:
+            result = stage.backward(key, gradient, weights)
+            if result is not None:
+                self._local[local] = result
+
+        return backward
+
+    def _forward_work(self, part: Action) -> Callable[[Tensor | None], None]:
+        stage, pieces, numbers = self.stages[part.stage], self._pieces(part), part.microbatches
+        first, last = part.stage == 0, part.stage == self.schedule.stages - 1
+        extents = self._extents(part)
+        together = self._leaves_together(part)
+
+        def forward(given: Tensor | None) -> None:
+            if first:
+                given = _joined([self._batch[m].inputs for m in numbers])
+            assert given is not None
+            targets = _joined([self._batch[m].targets for m in numbers]) if last else None
+            output = stage.forward(pieces, given, targets)
+            if last:
+                return
+            if together:
+                self._local[part.stage, "F", part.microbatch, -1] = output
+                return
+            for m, (start, count) in zip(numbers, extents, strict=True):
+                self._local[part.stage, "F", m, -1] = output[start : start + count]
+
+        return forward
+
+    def _leaves_together(self, part: Action) -> bool:
+        """Whether a forward's output is one tensor to whoever takes it (one message or one micro-batch)."""
+        if part.also < 0:
+            return True
+        following = part.stage + 1
+        return following < self.schedule.stages and self.schedule.device_of(following, part.microbatch) != self.device
+
+    def _extents(self, action: Action) -> list[tuple[int, int]]:
+        """(first row, rows) of each micro-batch (or of the half) in the tensor of an action."""
+        if action.half >= 0:
+            first = (self._rows + 1) // 2
+            return [(0, first if action.half == 0 else self._rows - first)]
+        return [(index * self._rows, self._rows) for index in range(len(action.microbatches))]
+
+    def _pieces(self, part: Action) -> tuple[Piece, ...]:
+        pieces = []
+        for m, (start, count) in zip(part.microbatches, self._extents(part), strict=True):
+            if (part.stage, m) not in self._halved:
+                pieces.append(Piece(m, -1, start, start + count, self._share))
+                continue
+            middle = start + (count + 1) // 2
+            for half, low, high in ((0, start, middle), (1, middle, start + count)):
+                pieces.append(Piece(m, half, low, high, self._share * (high - low) / count))
+        return tuple(pieces)
+
+    def _send(self, receive: Action, target: int, key: _LocalKey) -> None:
+        self._mail.send(receive, target, self._local.pop(key))
+
+    def _reduce(self, action: Action) -> None:
+        flat = self.stages[action.stage].weights.gradient
+        self._reductions[action.stage] = _Reduction(action, flat, self._groups[action.stage], self._clock.mark)
+
+    def _step(self, action: Action) -> None:
+        reduction = self._reductions.pop(action.stage, None)
+        if reduction:
+            self._marks.append(("sync", reduction.action, reduction.started, reduction.wait()))
+        if self.before_step:
+            self.before_step(action.stage)
+        start = self._clock.mark()
+        self.stages[action.stage].step()
+        self._marks.append(("optimizer", action, start, self._clock.mark()))
+
+    def _record(self, begin: int, end: int) -> IterationRecord:
+        shift, ns = self.context.offset_ns, self._clock.ns
+        record = IterationRecord(
+            begin + shift,
+            end + shift,
+            sum(stage.take_loss() for stage in self.stages.values()) * self._loss_factor,
+            [(stream, str(step), ns(start) + shift, ns(stop) + shift) for stream, step, start, stop in self._marks],
+            [
+                (str(r.receive), r.source, r.size_bytes, ns(r.posted) + shift, ns(r.arrived) + shift, ns(r.needed) + shift)
+                for r in self._mail.received
+            ],
+            {str(receive): ns(at) + shift for receive, at in self._mail.sent},
+        )
+        for kept in (self._marks, self._mail.received, self._mail.sent):
+            kept.clear()
+        return record
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)

@@ -8,46 +8,53 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from torch import Tensor
 
 from executor.context import RankContext
-from executor.data import microbatch
-from executor.job import Case, Job, iterate, prepare
-from executor.modules import loss_of, stage_module
-from pipeline.models import ModelConfig, layers, model_config
-from pipeline.partition import default_partition
+from executor.job import Job, set_up
+from executor.reference import Outcome, reference
+from executor.setup import Prepared
 
 
 def difference(context: RankContext, payload: Mapping[str, Any]) -> dict[str, float]:
-    """Per case, the largest absolute difference of this rank's gradients from the reference's.
+    """Per case, the largest absolute difference of this rank's gradients, weights and loss from the reference's.
 
-    One SGD step of learning rate 1 is run, so that the weights move by exactly the gradients.
+    Runs `iterations` of every case with the job's optimizer; gradients and loss are those of the
+    last one. The reference is `executor.reference.reference`, computed on every rank.
     """
     job = Job.from_payload(payload)
-    config, dtype = model_config(job.model), getattr(torch, job.dtype)
     found = {}
-    for number, case in enumerate(job.cases):
-        runtime = prepare(context, job, case)
-        if runtime is None:
-            continue
-        iterate(context, job, case, runtime, number)
-        expected = _reference(config, job, case, runtime.schedule.microbatches, number, dtype)
-        cuts = default_partition(config, runtime.schedule.stages)
-        found[case.label] = max(
-            float((ours.detach() - truth).abs().max())
-            for stage, module in runtime.modules.items()
-            for index, layer in zip(cuts[stage], module, strict=True)
-            for ours, truth in zip(layer.parameters(), expected[index], strict=True)
-        )
+    for item in set_up(context, job):
+        loss = torch.zeros(1, dtype=torch.float64)
+        if item.active:
+            gradients, loss[0] = _run(item, job.iterations)
+        dist.all_reduce(loss)
+        if item.active:
+            truth = reference(item, job.iterations)
+            found[item.case.label] = max(_largest(item, gradients, truth), abs(float(loss) - truth.loss))
     return found
 
 
-def _reference(
-    config: ModelConfig, job: Job, case: Case, microbatches: int, iteration: int, dtype: torch.dtype
-) -> list[list[torch.Tensor]]:
-    """Per layer, the parameters after one step of gradient descent on the whole mini-batch."""
-    model = stage_module(config, range(len(layers(config))), seed=job.seed, dtype=dtype)
-    for number in range(microbatches * case.width):
-        batch = microbatch(config, case.microbatch_size, seed=job.seed, iteration=iteration, number=number, dtype=dtype)
-        loss = loss_of(config, model(batch.inputs), batch.targets)
-        (loss / (microbatches * case.width)).backward()
-    return [[p.detach() - job.learning_rate * p.grad for p in layer.parameters() if p.grad is not None] for layer in model]
+def _run(item: Prepared, iterations: int) -> tuple[dict[int, list[Tensor]], float]:
+    """The gradients of the last iteration by stage, and this rank's part of its loss."""
+    gradients: dict[int, list[Tensor]] = {}
+    stages = item.runtime.stages
+
+    def keep(stage: int) -> None:
+        gradients[stage] = [gradient.clone() for gradient in stages[stage].weights.gradients()]
+
+    item.runtime.before_step = keep
+    losses = [item.iterate()["loss"] for _ in range(iterations)]
+    return gradients, losses[-1]
+
+
+def _largest(item: Prepared, gradients: Mapping[int, list[Tensor]], truth: Outcome) -> float:
+    worst = 0.0
+    for stage, work in item.runtime.stages.items():
+        cut = item.cuts[stage]
+        for ours, expected in ((gradients[stage], truth.gradients), (work.weights.values(), truth.weights)):
+            wanted = [tensor for layer in cut for tensor in expected[layer]]
+            pairs = zip(ours, wanted, strict=True)
+            worst = max(worst, *(float((mine - theirs).abs().max()) for mine, theirs in pairs))
+    return worst

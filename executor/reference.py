@@ -1,0 +1,134 @@
+"""What training means without a pipeline: one process, one model, plain autograd.
+
+Shares nothing with the runtime but the layers and the data: gradients are taken parameter by
+parameter and stepped with torch's own loop implementation of the optimizer.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Outcome", "reference"]
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from executor.data import Microbatch, microbatch
+from executor.modules import build_layers, loss_of
+from executor.weights import OPTIMIZERS
+from pipeline.models import layers
+
+if TYPE_CHECKING:
+    from executor.setup import Prepared
+
+
+class Outcome(NamedTuple):
+    """Per layer and parameter: the last gradients and the weights; and the last mean loss."""
+
+    gradients: list[list[Tensor]]
+    weights: list[list[Tensor]]
+    loss: float
+
+
+def reference(item: Prepared, iterations: int) -> Outcome:
+    """The outcome of `iterations` of a case's update rule: a plain flush, PipeDream's or 2BW's."""
+    return _Reference(item).run(iterations)
+
+
+class _Reference:
+    def __init__(self, item: Prepared) -> None:
+        self.item, job = item, item.job
+        self.model = build_layers(item.config, range(len(layers(item.config))), seed=job.seed, dtype=item.dtype)
+        kind = OPTIMIZERS[job.optimizer]
+        self.optimizers = [kind(layer.parameters(), lr=job.learning_rate, foreach=False) for layer in self.model]  # type: ignore[call-arg]
+
+    def run(self, iterations: int) -> Outcome:
+        update = self.item.schedule.update
+        older = self.snapshot()
+        loss = 0.0
+        for iteration in range(iterations):
+            if update == "pipedream":
+                loss = self.pipedream(iteration)
+                continue
+            newest = self.snapshot()
+            if update == "2bw":
+                self.load(older)
+            gradients, loss = self.accumulate(iteration)
+            self.load(newest)
+            self.step(gradients)
+            older = newest
+        return Outcome([[_gradient(p) for p in layer.parameters()] for layer in self.model], self.snapshot(), loss)
+
+    def accumulate(self, iteration: int) -> tuple[list[list[Tensor]], float]:
+        """Gradients of the mean loss over the whole mini-batch, and that loss."""
+        numbers = range(self.item.schedule.microbatches * self.item.case.width)
+        self.clear()
+        total = 0.0
+        for number in numbers:
+            loss = self.loss(self.batch(iteration, number)) / len(numbers)
+            torch.autograd.backward(loss)
+            total += float(loss)
+        return [[_gradient(p) for p in layer.parameters()] for layer in self.model], total
+
+    def pipedream(self, iteration: int) -> float:
+        """Every micro-batch a mini-batch: stage s works with the weights of its own forward.
+
+        With 1F1B, min(N, D - s) forwards of stage s come before its first update, so micro-batch m
+        sees max(0, m - min(N, D - s) + 1) updates of the iteration (weight stashing, SOSP'19).
+        """
+        count, width = self.item.schedule.microbatches, self.item.case.width
+        history = [self.snapshot()]
+        total = 0.0
+        for m in range(count):
+            self.load(self.stashed(history, m))
+            self.clear()
+            for copy in range(width):
+                loss = self.loss(self.batch(iteration, copy * count + m)) / width
+                torch.autograd.backward(loss)
+                total += float(loss) / count
+            gradients = [[_gradient(p) for p in layer.parameters()] for layer in self.model]
+            self.load(history[-1])
+            self.step(gradients)
+            history.append(self.snapshot())
+        return total
+
+    def stashed(self, history: list[list[list[Tensor]]], m: int) -> list[list[Tensor]]:
+        stages, count = self.item.schedule.stages, self.item.schedule.microbatches
+        return [
+            history[max(0, m - min(count, stages - stage) + 1)][layer]
+            for stage, cut in enumerate(self.item.cuts)
+            for layer in cut
+        ]
+
+    def batch(self, iteration: int, number: int) -> Microbatch:
+        item = self.item
+        return microbatch(
+            item.config, item.case.microbatch_size, seed=item.job.seed, iteration=iteration, number=number, dtype=item.dtype
+        )
+
+    def loss(self, batch: Microbatch) -> Tensor:
+        return loss_of(self.item.config, nn.Sequential(*self.model)(batch.inputs), batch.targets)
+
+    def clear(self) -> None:
+        for layer in self.model:
+            layer.zero_grad()
+
+    def snapshot(self) -> list[list[Tensor]]:
+        return [[p.detach().clone() for p in layer.parameters()] for layer in self.model]
+
+    def load(self, values: list[list[Tensor]]) -> None:
+        with torch.no_grad():
+            for layer, row in zip(self.model, values, strict=True):
+                for parameter, value in zip(layer.parameters(), row, strict=True):
+                    parameter.copy_(value)
+
+    def step(self, gradients: list[list[Tensor]]) -> None:
+        for layer, row, optimizer in zip(self.model, gradients, self.optimizers, strict=True):
+            for parameter, gradient in zip(layer.parameters(), row, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad.clone()

@@ -1,0 +1,145 @@
+"""Making one case ready on one rank: schedule, plan, stages, groups, runtime."""
+
+from __future__ import annotations
+
+__all__ = ["Prepared", "prepare"]
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from executor.context import RankContext
+from executor.data import Microbatch, microbatch
+from executor.groups import Groups
+from executor.journal import disturbances
+from executor.linear import Sink
+from executor.modules import boundary_shape, loss_of, stage_module
+from executor.paced import Pace, PacedStage
+from executor.runtime import Runtime
+from executor.stage import RealStage, StageWork
+from executor.weights import Weights
+from pipeline.errors import InputError
+from pipeline.lowering import lower
+from pipeline.models import ModelConfig, layers, model_config
+from pipeline.partition import default_partition, explicit
+from pipeline.schedule import Schedule
+from pipeline.schedule_json import parse_document
+
+if TYPE_CHECKING:
+    from executor.job import Case, Job
+
+
+class Prepared:
+    """One case on one rank; `active` is false on a rank that the case leaves idle."""
+
+    def __init__(self, context: RankContext, job: Job, case: Case, schedule: Schedule, cuts: tuple[range, ...]) -> None:
+        self.context, self.job, self.case, self.schedule, self.cuts = context, job, case, schedule, cuts
+        self.config, self.dtype = model_config(job.model), _dtype(job.dtype)
+        self.active = context.rank < schedule.devices * case.width
+        self.device, self.copy = context.rank % schedule.devices, context.rank // schedule.devices
+        self.count = 0
+        self.runtime: Runtime
+
+    def build(self, groups: Groups) -> None:
+        """Builds stages and runtime. Collective: idle ranks take part in making the groups."""
+        schedule, width = self.schedule, self.case.width
+        by_stage = groups.of_stages(schedule, width)
+        everyone = groups.of(range(schedule.devices * width))
+        if not self.active:
+            return
+        shape = boundary_shape(self.config)
+        self.runtime = Runtime(
+            self.context,
+            lower(schedule, width=width),
+            {stage: self._stage(stage) for stage in schedule.stages_on(self.device)},
+            rows=self.case.microbatch_size,
+            shape=lambda rows: (rows, *shape),
+            dtype=self.dtype,
+            groups=by_stage,
+            width=width,
+            barrier=everyone,
+        )
+
+    def batch(self) -> list[Microbatch]:
+        """The micro-batches of this rank's copy in iteration `count`."""
+        base, size = self.copy * self.schedule.microbatches, self.case.microbatch_size
+        return [
+            Microbatch(*(tensor.to(self.context.device) for tensor in found))
+            for found in (
+                microbatch(self.config, size, seed=self.job.seed, iteration=self.count, number=base + m, dtype=self.dtype)
+                for m in range(self.schedule.microbatches)
+            )
+        ]
+
+    def iterate(self, *, annotate: bool = False) -> dict[str, Any]:
+        """One iteration on the next mini-batch: its record, and what disturbed it."""
+        batch = self.batch()
+        self.count += 1
+        with disturbances() as found:
+            record = self.runtime.iteration(batch, annotate=annotate)
+        return asdict(record) | found
+
+    def reset(self) -> None:
+        """Back to the initial weights, optimizer state and first mini-batch."""
+        self.count = 0
+        if self.active:
+            for stage in self.runtime.stages.values():
+                stage.weights.reset()
+
+    def _stage(self, stage: int) -> StageWork:
+        job, schedule = self.job, self.schedule
+        module = stage_module(self.config, self.cuts[stage], seed=job.seed, dtype=self.dtype).to(self.context.device)
+        sink = Sink() if schedule.split_backward() else None
+        weights = Weights(module, job.optimizer, job.learning_rate, schedule.update, sink)
+        if job.reset:
+            weights.remember()
+        first, last = stage == 0, stage == schedule.stages - 1
+        if self.case.pace is not None:
+            return PacedStage(
+                weights, Pace(**self.case.pace[stage]), rows=self.case.microbatch_size, shape=boundary_shape(self.config),
+                first=first, last=last, recompute=schedule.recompute,
+            )  # fmt: skip
+        loss = (lambda output, targets: loss_of(self.config, output, targets)) if last else None
+        return RealStage(weights, first=first, loss=loss, recompute=schedule.recompute, sink=sink)
+
+
+def prepare(context: RankContext, job: Job, case: Case, groups: Groups) -> Prepared:
+    """A case made ready on this rank. Collective. Raises InputError for a case that cannot run."""
+    schedule = parse_document(json.dumps(case.schedule), case.label).schedule
+    _check(context, case, schedule)
+    config = model_config(job.model)
+    prepared = Prepared(context, job, case, schedule, _cuts(config, case, schedule.stages))
+    prepared.build(groups)
+    return prepared
+
+
+def _cuts(config: ModelConfig, case: Case, stages: int) -> tuple[range, ...]:
+    if case.partition is None:
+        return default_partition(config, stages)
+    return explicit(case.partition, len(layers(config)))
+
+
+def _check(context: RankContext, case: Case, schedule: Schedule) -> None:
+    ranks = schedule.devices * case.width
+    if ranks > context.ranks:
+        raise InputError(
+            f"case {case.label!r} of {schedule.devices} devices x width {case.width}",
+            f"needs {ranks} ranks where {context.ranks} were started",
+            f"start {ranks} ranks",
+        )
+    halves = any(part.half >= 0 for row in schedule.actions for action in row for part in action.parts)
+    if halves and case.microbatch_size < 2:
+        raise InputError(
+            f"case {case.label!r} halves the backward of micro-batches of {case.microbatch_size} sample",
+            "half a sample cannot be computed",
+            "use a micro-batch size of 2 or more",
+        )
+
+
+def _dtype(name: str) -> torch.dtype:
+    known = {"float32": torch.float32, "float64": torch.float64}
+    if name not in known:
+        raise InputError(f"dtype {name!r}", "is not supported", f"use one of {', '.join(known)}")
+    return known[name]
