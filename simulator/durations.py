@@ -39,9 +39,7 @@ class Durations:
     def table(self, share: float) -> tuple[StageCosts, ...]:
         """Costs of all stages for `share` (0.5, 1 or 2) of a micro-batch."""
         if share not in self._tables:
-            self._tables[share] = stage_costs(
-                self.profile, self.schedule.stages, self._unit * share, self._partition
-            )
+            self._tables[share] = stage_costs(self.profile, self.schedule.stages, self._unit * share, self._partition)
         return self._tables[share]
 
     def stage(self, stage: int, share: float = 1.0) -> StageCosts:

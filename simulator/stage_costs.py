@@ -103,8 +103,7 @@ def stage_costs(
     at_size = [[_at(layer, size) for layer in group] for group in groups]
     inputs = [round(profile.input_bytes_per_sample * size), *(costs[-1].boundary_bytes for costs in at_size[:-1])]
     return tuple(
-        _stage(profile, group, costs, received)
-        for group, costs, received in zip(groups, at_size, inputs, strict=True)
+        _stage(profile, group, costs, received) for group, costs, received in zip(groups, at_size, inputs, strict=True)
     )
 
 

@@ -98,7 +98,9 @@ def test_durations_by_hand(schedule: Schedule, expected: int) -> None:
 
 variants = st.one_of(
     st.builds(lambda p, m: split(build("dapple", stages=p, microbatches=m)), st.integers(1, 4), st.integers(1, 6)),
-    st.builds(lambda h, m: halved(build("chimera", stages=h, microbatches=m)), st.sampled_from([2, 4]), st.integers(1, 8)),
+    st.builds(
+        lambda h, m: halved(build("chimera", stages=h, microbatches=m)), st.sampled_from([2, 4]), st.integers(1, 8)
+    ),
     st.builds(lambda p, m: doubled(p, 2 * m), st.integers(1, 4), st.integers(1, 4)),
 )
 

@@ -101,3 +101,25 @@ def test_stored_activations(name: str, depth: int, lowest: int, highest: int) ->
 def test_two_devices_have_no_bubble() -> None:
     # Chimera D = 2, N = 2: (D - 2) in the numerator
     assert pipeline_ns("chimera", 2, 2, 100, 200) == 2 * 300
+
+
+def against_dapple(depth: int, units: int, p2p: int) -> float:
+    """Chimera's makespan (direct concatenation, N = K D) over DAPPLE's, with F = 1000 and B = 2000."""
+    profile = Profile.uniform(forward=1000, backward=2000, p2p=p2p)
+    ours, theirs = (
+        simulate(build(name, stages=depth, microbatches=units * depth), profile).metrics.pipeline_ns
+        for name in ("chimera", "dapple")
+    )
+    return ours / theirs
+
+
+@pytest.mark.parametrize(("depth", "crossover"), [(4, 4), (6, 3), (8, 3)])
+def test_with_free_messages_direct_concatenation_wins_only_for_few_units(depth: int, crossover: int) -> None:
+    # Notes on the paper: slower than DAPPLE from K = 4 on at D = 4, from K = 3 on at D >= 6
+    assert [against_dapple(depth, units, 0) > 1 for units in range(1, 7)] == [k >= crossover for k in range(1, 7)]
+
+
+@pytest.mark.parametrize(("depth", "units"), [(4, 4), (4, 8), (6, 3), (6, 4), (8, 3), (8, 4)])
+def test_messages_on_dapples_critical_path_turn_the_comparison_around(depth: int, units: int) -> None:
+    # The same notes: the paper measured the opposite, as Chimera's intermediate bubbles hide messages.
+    assert against_dapple(depth, units, 0) > 1 > against_dapple(depth, units, 1000)

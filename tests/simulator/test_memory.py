@@ -54,7 +54,7 @@ schedules = st.one_of(
 def recount(schedule: Schedule, timeline: Timeline, device: int, moment: float) -> int:
     """Bytes held at a moment strictly between events, by looking at everything that could be alive."""
     total = FRAMEWORK + len(schedule.held_by(device)) * (40 + 10 * 8 + 10 * 4)
-    spans = [span for span in timeline.of_device(device)]
+    spans = timeline.of_device(device)
     begun = {str(span.action): span for span in spans}
     for span in spans:
         if span.action.kind == "F":

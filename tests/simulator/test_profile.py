@@ -159,8 +159,8 @@ def test_a_class_of_links_that_is_missing() -> None:
 
 
 def test_a_measured_table_must_name_a_group() -> None:
+    table = {"measured": [{"group": 1, "size_bytes": 1, "duration_ns": 1}]}
     with pytest.raises(InputError, match="group"):
-        table = {"measured": [{"group": 1, "size_bytes": 1, "duration_ns": 1}]}
         parse(json.dumps({**document(PROFILE), "all_reduce": table}))
     assert MeasuredReduce(2, 1, 1).group == 2
 
