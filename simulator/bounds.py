@@ -4,10 +4,11 @@ from __future__ import annotations
 
 __all__ = ["lower_bound_ns"]
 
+from collections import Counter
 from math import floor
 
 from pipeline.actions import Action, Kind
-from simulator.durations import Durations, share_of
+from simulator.durations import Durations
 from simulator.workload import COMPUTE, Workload
 
 
@@ -29,16 +30,20 @@ def lower_bound_ns(workload: Workload) -> int:
     every family. Messages and dispatch are free: all stages might share a device.
     """
     durations = workload.durations
-    total = sum(
-        _least_ns(durations, part)
+    pieces = Counter(
+        (part[0], part[1], part[3] >= 0, part[4] >= 0)
         for ops in workload.ops
-        for op in ops
-        if op.code is COMPUTE
-        for part in op.action.parts
+        for code, action, _, _ in ops
+        if code == COMPUTE
+        for part in action.parts
+    )
+    total = sum(
+        count * _least_ns(durations, Action(stage, kind, 0, 1 if doubled else -1, 0 if halved else -1))
+        for (stage, kind, doubled, halved), count in pieces.items()
     )
     devices = workload.plan.schedule.devices
     overlap = min(durations.profile.overheads.overlap_factor, 1.0)
-    bound = max(-(-total // devices), _chain_ns(durations))
+    bound = max(-(-total // devices), _chain_ns(durations, any(halved for *_, halved in pieces)))
     return bound if overlap == 1.0 else floor(overlap * bound)
 
 
@@ -55,14 +60,12 @@ def _least_ns(durations: Durations, part: Action) -> int:
     return min(whole, first + second)
 
 
-def _chain_ns(durations: Durations) -> int:
+def _chain_ns(durations: Durations, halved: bool) -> int:
     """The longest dependency chain of one micro-batch, or of half of one where the schedule halves."""
-    schedule = durations.schedule
-    parts = [part for row in schedule.actions for action in row for part in action.parts]
-    half = 0 if any(share_of(part) == 0.5 for part in parts) else -1
-    forward = sum(durations.compute_ns(Action(stage, Kind.F, 0)) for stage in range(schedule.stages))
+    stages, half = durations.schedule.stages, 0 if halved else -1
+    forward = sum(durations.compute_ns(Action(stage, Kind.F, 0)) for stage in range(stages))
     longest = inputs = 0
-    for stage in reversed(range(schedule.stages)):
+    for stage in reversed(range(stages)):
         whole, first, second = (
             durations.compute_ns(Action(stage, kind, 0, half=half)) for kind in (Kind.B, Kind.I, Kind.W)
         )
