@@ -62,7 +62,7 @@ class CudaClock:
 
     def mark(self) -> Any:
         """An event at this point of the stream."""
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
 

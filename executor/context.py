@@ -34,14 +34,6 @@ class Progress:
         """Records what the rank is about to do, from plain text."""
         self.write(self.encode(text))
 
-    @staticmethod
-    def read(path: Path) -> str:
-        """What the rank of this slot last recorded; empty if nothing."""
-        try:
-            return path.read_bytes().decode(errors="replace").strip(" \0")
-        except OSError:
-            return ""
-
 
 @dataclass(frozen=True, slots=True)
 class RankContext:

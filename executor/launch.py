@@ -12,13 +12,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError, RunError
+from executor.autopsy import PortTakenError, died, late
+from executor.environment import Membership, membership
+from pipeline.errors import InputError
 
 _POLL_S = 0.05
-_TAIL_LINES = 12
+_ATTEMPTS = 5
 OnProgress = Callable[[float], None]
 # glibc returns large blocks to the kernel and faults their pages in again on every use, which costs
 # a schedule that holds many activations (GPipe) about 5 % here. Keeping them is what CUDA's caching
@@ -38,27 +41,65 @@ def launch(
     output: Path,
     deadline_s: float,
     pin: bool = True,
+    device: str = "cpu",
     on_progress: OnProgress | None = None,
 ) -> list[Any]:
     """Calls `target` ("module:function") as function(context, payload) in `ranks` processes.
 
     Returns what each rank returned, in rank order. Every rank's stderr is kept in
-    output/ranks/rank-<r>.stderr. Raises RunError naming the rank that died (signal or status, its
-    last action, the end of its stderr), or, past `deadline_s`, every rank's last action. Whatever
-    the ending, no process survives it.
+    output/ranks/rank-<r>.stderr. Raises RunError naming the rank that failed first (signal or
+    status, its last action, the end of its stderr), or, past `deadline_s`, every rank's last
+    action; InputError for a folder or a case that cannot be used. Whatever the ending, no process
+    survives it. Under torchrun or srun this process is a rank already and nothing is started.
     """
     folder = output / "ranks"
+    _prepare(folder, payload, ranks)
+    given = {"CHIMERA_PIN": "1" if pin else "0", "CHIMERA_DEVICE": device, "CHIMERA_DEADLINE_S": str(deadline_s)}
+    member = membership()
+    if member is not None:
+        return _serve(target, payload, member, ranks, folder, given)
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _run(target, ranks, folder, deadline_s, given, on_progress)
+        except PortTakenError:
+            continue
+    return _run(target, ranks, folder, deadline_s, given, on_progress)
+
+
+def _prepare(folder: Path, payload: Mapping[str, Any], ranks: int) -> None:
+    if ranks < 1:
+        raise InputError(f"{ranks} ranks", "cannot run anything", "use at least 1 rank")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "payload.json").write_text(json.dumps(payload))
     except OSError as error:
-        raise InputError(f"output folder {output}", str(error.strerror), "choose a folder you can write to") from error
-    port = _free_port()
+        raise InputError(f"output folder {folder.parent}", str(error.strerror), "choose a folder you can write to") from error
+
+
+def _serve(
+    target: str, payload: Mapping[str, Any], member: Membership, ranks: int, folder: Path, given: Mapping[str, str]
+) -> list[Any]:
+    if member.ranks != ranks:
+        raise InputError(
+            f"{member.ranks} ranks were started", f"the run needs {ranks}", f"start {ranks} tasks with torchrun or srun"
+        )
+    os.environ.update(given)
+    results: list[Any] = import_module("executor.member").serve(target, payload, member, folder, gather=True)
+    return results
+
+
+def _run(
+    target: str, ranks: int, folder: Path, deadline_s: float, given: Mapping[str, str], on_progress: OnProgress | None
+) -> list[Any]:
+    for stale in folder.glob("rank-*"):
+        stale.unlink(missing_ok=True)
+    started, port = time.monotonic(), _free_port()
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for rank in range(ranks):
-            processes.append(_start(rank, ranks, port, target, folder, pin))
-        _watch(processes, folder, deadline_s, on_progress)
+            member = Membership(rank, ranks, rank, ranks, "127.0.0.1", port)
+            processes.append(_start(member, target, folder, given))
+        _watch(processes, folder, started, deadline_s, on_progress)
     finally:
         _end(processes)
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(ranks)]
@@ -70,65 +111,44 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _start(rank: int, ranks: int, port: int, target: str, folder: Path, pin: bool) -> subprocess.Popen[bytes]:
-    environment = os.environ | {
-        "RANK": str(rank),
-        "WORLD_SIZE": str(ranks),
-        "LOCAL_RANK": str(rank),
-        "LOCAL_WORLD_SIZE": str(ranks),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+def _start(member: Membership, target: str, folder: Path, given: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ,
+        **member.variables(),
+        **_KEEP_FREED_MEMORY,
+        **given,
         "GLOO_SOCKET_IFNAME": "lo",
         "OMP_NUM_THREADS": "1",
-        **_KEEP_FREED_MEMORY,
-        "CHIMERA_PIN": "1" if pin else "0",
+        "CHIMERA_LAUNCHER": str(os.getpid()),
         "PYTHONPATH": os.pathsep.join(entry for entry in (*sys.path, os.environ.get("PYTHONPATH", "")) if entry),
     }
-    result = folder / f"rank-{rank}.json"
-    result.unlink(missing_ok=True)
-    with open(folder / f"rank-{rank}.stderr", "wb") as errors:
+    command = [sys.executable, "-m", "executor.rank", target, str(folder)]
+    with open(folder / f"rank-{member.rank}.stderr", "wb") as errors:
+        # A session of its own: Ctrl-C reaches the launcher alone, which then ends its ranks.
         return subprocess.Popen(
-            [sys.executable, "-m", "executor.rank", target, str(folder)],
-            env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True,
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True
         )
 
 
 def _watch(
-    processes: list[subprocess.Popen[bytes]], folder: Path, deadline_s: float, on_progress: OnProgress | None
+    processes: list[subprocess.Popen[bytes]],
+    folder: Path,
+    started: float,
+    deadline_s: float,
+    on_progress: OnProgress | None,
 ) -> None:
-    started = time.monotonic()
     while True:
         states = [process.poll() for process in processes]
-        for rank, status in enumerate(states):
-            if status not in (None, 0):
-                raise _died(rank, int(status), folder)
+        if any(states):
+            raise died(processes, folder)
         if all(status == 0 for status in states):
             return
         elapsed = time.monotonic() - started
         if elapsed > deadline_s:
-            raise _late(len(processes), folder, deadline_s)
+            raise late(len(processes), folder, deadline_s)
         if on_progress:
             on_progress(elapsed)
         time.sleep(_POLL_S)
-
-
-def _died(rank: int, status: int, folder: Path) -> RunError:
-    from executor.context import Progress
-
-    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-    last = Progress.read(folder / f"rank-{rank}.action") or "starting up"
-    stderr = folder / f"rank-{rank}.stderr"
-    tail = "\n".join(stderr.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
-    return RunError(f"rank {rank} {how}", f"its last action: {last}\n{tail}".rstrip(), f"read {stderr}")
-
-
-def _late(ranks: int, folder: Path, deadline_s: float) -> RunError:
-    from executor.context import Progress
-
-    last = "; ".join(
-        f"rank {rank} at {Progress.read(folder / f'rank-{rank}.action') or 'start-up'}" for rank in range(ranks)
-    )
-    return RunError(f"the run passed its deadline of {deadline_s:g} s", last, "raise the deadline, or look for the rank that hangs")
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:

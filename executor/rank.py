@@ -1,6 +1,7 @@
-"""The entry of one rank: set up torch, join the others, call the target, leave the result.
+"""The entry of one rank: `python -m executor.rank module:function FOLDER`, started by our launcher.
 
-Run as `python -m executor.rank module:function FOLDER`, by our launcher, torchrun or srun.
+What must come before torch is loaded is done here: dying with the parent, and pinning, since
+torch's threads inherit the cores of the thread that starts them.
 """
 
 from __future__ import annotations
@@ -12,51 +13,31 @@ import json
 import os
 import signal
 import sys
-from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 
-import torch
-import torch.distributed as dist
+from executor.environment import membership
 
-from executor.context import Progress, RankContext
-
-_TIMEOUT = timedelta(seconds=600)
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Joins the process group, calls the target and writes its result, whole or not at all."""
+    """Serves the target with the payload that the launcher left in the folder."""
     target, folder = sys.argv[1], Path(sys.argv[2])
     _die_with_parent()
-    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    pinned = _pin(int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", ranks)))
-    torch.set_num_threads(1)
-    progress = Progress(folder / f"rank-{rank}.action")
-    progress.at("joining the process group")
-    dist.init_process_group("gloo", timeout=_TIMEOUT)
-    context = RankContext(rank, ranks, torch.device("cpu"), folder.parent, progress, pinned)
-    module, function = target.split(":")
+    found = membership()
+    assert found is not None, "the launcher sets RANK and WORLD_SIZE"
     payload = json.loads((folder / "payload.json").read_text())
-    result = getattr(import_module(module), function)(context, payload)
-    unfinished = folder / f"rank-{rank}.json.part"
-    unfinished.write_text(json.dumps(result))
-    unfinished.rename(folder / f"rank-{rank}.json")
-    dist.barrier()
-    dist.destroy_process_group()
+    member = import_module("executor.member")
+    member.serve(target, payload, found, folder, gather=False)
 
 
 def _die_with_parent() -> None:
+    """Asks the kernel to kill us when the launcher dies; it may have died before we could ask."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _pin(local_rank: int, local_ranks: int) -> bool:
-    cores = sorted(os.sched_getaffinity(0))
-    if os.environ.get("CHIMERA_PIN", "1") != "1" or local_ranks > len(cores):
-        return False
-    os.sched_setaffinity(0, {cores[local_rank]})
-    return True
+        if str(os.getppid()) != os.environ.get("CHIMERA_LAUNCHER", str(os.getppid())):
+            sys.exit("the launcher is gone")
 
 
 if __name__ == "__main__":

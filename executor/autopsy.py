@@ -1,0 +1,76 @@
+"""What to say about a run that failed: which rank failed first, at which action, and why."""
+
+from __future__ import annotations
+
+__all__ = ["PortTakenError", "died", "late"]
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ChimeraError, InputError, RunError
+
+_GRACE_S = 0.3
+_TAIL_LINES = 12
+_PORT_TAKEN = "EADDRINUSE"
+
+
+class PortTakenError(RunError):
+    """Somebody took the rendezvous port between our choosing and using it: try another."""
+
+
+def died(processes: list[subprocess.Popen[bytes]], folder: Path) -> ChimeraError:
+    """The error of a run in which at least one process has failed.
+
+    A rank that fails takes its peers along within moments: they lose their connections. So after a
+    short grace the cause is a rank that a signal killed, else the one that recorded its failure
+    first.
+    """
+    time.sleep(_GRACE_S)
+    failed = {rank: status for rank, process in enumerate(processes) if (status := process.poll())}
+    reasons = {rank: _reason(folder, rank) for rank in failed}
+    rank = min(failed, key=lambda r: (failed[r] > 0, reasons[r].get("at_ns", 0), r))
+    status, reason = failed[rank], reasons[rank]
+    stderr = folder / f"rank-{rank}.stderr"
+    tail = _tail(stderr)
+    if rank == 0 and _PORT_TAKEN in tail:
+        return PortTakenError("the rendezvous port was taken", tail, "try again")
+    if "parts" in reason and reason["exit_status"] == InputError.exit_status:
+        return InputError(*reason["parts"])
+    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    why = f" ({reason['error'].splitlines()[0]})" if "error" in reason else ""
+    what = f"its last action: {_last_action(folder, rank)}"
+    return RunError(f"rank {rank} {how}{why}", f"{what}\n{tail}".rstrip(), f"read {stderr}")
+
+
+def late(ranks: int, folder: Path, deadline_s: float) -> RunError:
+    """The error of a run that passed its deadline: where every rank was."""
+    last = "; ".join(f"rank {rank}: {_last_action(folder, rank)}" for rank in range(ranks))
+    return RunError(
+        f"the run passed its deadline of {deadline_s:g} s",
+        f"last actions: {last}",
+        "raise the deadline, or look at the rank that stands behind the others",
+    )
+
+
+def _last_action(folder: Path, rank: int) -> str:
+    try:
+        text = (folder / f"rank-{rank}.action").read_bytes().decode(errors="replace").strip(" \0")
+    except OSError:
+        text = ""
+    return text or "starting up"
+
+
+def _tail(stderr: Path) -> str:
+    return "\n".join(stderr.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
+
+
+def _reason(folder: Path, rank: int) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / f"rank-{rank}.failed").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
