@@ -105,11 +105,12 @@ def finish(
     if target.suffix.lower() not in _FORMATS:
         raise InputError(f"picture {target.name!r}", "has no known suffix", f"end it in {', '.join(_FORMATS)}")
     width, body = map(float, figure.get_size_inches())
-    text = fill(caption, int(width * 15.5))
+    text = fill(caption, int(width * 16.5))
     lines = text.count("\n") + 1 if text else 0
     caption_room = lines * _CAPTION_LINE + 0.1
     columns = max(1, min(len(handles), int((width - 0.2) / _entry_width(handles))))
-    legend_room = _LEGEND_LINE * -(-len(handles) // columns)
+    rows = -(-len(handles) // columns)
+    legend_room = _LEGEND_LINE * rows
     height = body + caption_room + legend_room
     figure.set_size_inches(width, height)
     bottom = (caption_room + legend_room + margins.bottom) / height
@@ -118,7 +119,7 @@ def finish(
     )
     figure.text(0.1 / width, 0.07 / height, text, fontsize=SMALL - 0.5, color="#666666", va="bottom", ha="left")
     if handles:
-        _legend(figure, handles, columns, caption_room / height)
+        _legend(figure, handles, -(-len(handles) // rows), caption_room / height)
     with atomic_path(target) as temporary:
         figure.savefig(temporary, format=target.suffix[1:].lower())
     return target
