@@ -22,6 +22,7 @@ def calibrate(
     microbatch_size: int,
     budget_s: float,
     output: Path,
+    device: str = "cpu",
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Profile:
@@ -30,6 +31,8 @@ def calibrate(
     `output` is a folder for what the ranks write. About `budget_s` seconds of measuring, start-up
     aside. Raises InputError for arguments that do not fit, RunError when a rank fails.
     """
+    if device != "cpu":
+        raise InputError(f"device {device!r}", "calibration has only ever run on the CPU", "use --device cpu")
     config = model_config(model)
     default_partition(config, stages)
     if budget_s <= 0:

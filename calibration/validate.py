@@ -104,15 +104,16 @@ def _predicted(prediction: Prediction) -> Figures:
     Jitter never shortens a wait, so the typical iteration is longer than its actions' medians say;
     the excess is idle time and goes into the bubble.
     """
-    assert prediction.interval_s is not None and prediction.metrics.throughput_samples_per_s is not None
-    metrics, typical_s = prediction.metrics, prediction.interval_s[1]
+    metrics, throughput = prediction.metrics, prediction.metrics.throughput_samples_per_s
+    assert prediction.interval_s is not None and throughput is not None
+    typical_s = prediction.interval_s[1]
     excess_ns = typical_s * 1e9 - metrics.iteration_ns
     busy = sum(device.busy_ns for device in metrics.per_device)
     bubble = 1 - busy / (len(metrics.per_device) * (metrics.pipeline_ns + excess_ns))
     return Figures(
         iteration_s=typical_s,
         bubble_ratio=bubble,
-        throughput_samples_per_s=metrics.throughput_samples_per_s * metrics.iteration_ns / 1e9 / typical_s,
+        throughput_samples_per_s=throughput * metrics.iteration_ns / 1e9 / typical_s,
         peak_memory_bytes=tuple(device.peak_memory_bytes or 0 for device in metrics.per_device),
     )
 

@@ -17,6 +17,7 @@ __all__ = [
     "ink_on",
     "new_figure",
     "shade",
+    "size_unit",
     "tidy",
     "time_unit",
 ]
@@ -174,3 +175,11 @@ def time_unit(longest_ns: float) -> tuple[str, int]:
         if longest_ns >= 1.5 * size:
             return name, size
     return "ns", 1
+
+
+def size_unit(largest_bytes: float) -> tuple[str, int]:
+    """The binary unit in which a size reads as a number from 1 to 1000, and its bytes."""
+    for power, name in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if largest_bytes >= 1.5 * 1024**power:
+            return name, 1024**power
+    return "bytes", 1

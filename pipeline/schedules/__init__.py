@@ -12,7 +12,6 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from types import MappingProxyType
 from typing import TypeVar
 
 from pipeline.errors import InputError, UnknownNameError
@@ -83,11 +82,15 @@ def entry(name: str) -> Entry:
 
 
 def build(name: str, *, stages: int, microbatches: int, **options: Option) -> Schedule:
-    """The schedule `name` for `stages` devices and `microbatches` micro-batches a pipeline."""
+    """The schedule `name` for `stages` devices and `microbatches` micro-batches per iteration.
+
+    Raises UnknownNameError for a name, option or choice that does not exist, InputError for numbers
+    that the schedule does not admit.
+    """
     item = entry(name)
-    for what, value in (("stages", stages), ("microbatches", microbatches)):
-        if value < 1:
-            raise InputError(f"{what} = {value}", f"{item.name} needs at least 1", f"give --{what} 1 or more")
+    for what, count in (("stages", stages), ("microbatches", microbatches)):
+        if count < 1:
+            raise InputError(f"{what} = {count}", f"{item.name} needs at least 1", f"give --{what} 1 or more")
     for key, value in options.items():
         if key not in item.options:
             raise UnknownNameError(f"option of {item.name}", key, item.options)
@@ -95,6 +98,4 @@ def build(name: str, *, stages: int, microbatches: int, **options: Option) -> Sc
         if choices is not None and value not in choices:
             raise UnknownNameError(f"{item.name} {key}", str(value), [str(choice) for choice in choices])
     settings = {key: spec.default for key, spec in item.options.items()} | options
-    schedule = item.generate(stages, microbatches, **settings)
-    assert isinstance(schedule.options, Mapping | MappingProxyType)
-    return schedule
+    return item.generate(stages, microbatches, **settings)

@@ -22,7 +22,7 @@ from typing import NamedTuple, cast
 
 from pipeline.actions import Action, Kind
 from pipeline.errors import InputError
-from pipeline.schedule import Schedule, Sync
+from pipeline.schedule import Option, Schedule, Sync
 from pipeline.schedules import OptionSpec, register
 
 Rows = list[list[tuple[int, int, Action]]]
@@ -74,7 +74,7 @@ def chimera(
             replica_of[microbatch] = item.replica
         _place(rows, item, placement[item.replica], halves=concat == "halving")
     actions = tuple(tuple(action for _, _, action in sorted(row)) for row in rows)
-    options = {"pairs": pairs, "concat": concat, "recompute": recompute, "sync": sync}
+    options: dict[str, Option] = {"pairs": pairs, "concat": concat, "recompute": recompute, "sync": sync}
     return Schedule(
         "chimera", stages, stages, microbatches, placement, tuple(replica_of), actions,
         options, sync=cast(Sync, sync), recompute=recompute,

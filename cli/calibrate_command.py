@@ -1,0 +1,62 @@
+"""`chimera calibrate`: short real runs on this machine become profile.json."""
+
+from __future__ import annotations
+
+__all__ = ["HELP", "command"]
+
+from pathlib import Path
+
+import typer
+
+from cli.output import note, print_json, print_table, usable_folder, writable_file
+from cli.progress import progress
+from pipeline.units import format_bytes, format_ns, parse_ns
+
+HELP = """Measure this machine: layers, messages, all-reduces, optimizer, memory -> a cost profile.
+
+Examples:
+
+    chimera calibrate --model gpt-tiny --stages 2 --microbatch-size 4 --output out/profile.json
+
+    chimera calibrate --model gpt-tiny --stages 2 --microbatch-size 4 --budget 60s --output out/profile.json
+"""
+
+
+def command(
+    model: str = typer.Option(..., "--model", help="A shipped model's name."),
+    stages: int = typer.Option(..., "--stages", help="Devices of the pipeline, D: as many ranks are started."),
+    microbatch_size: int = typer.Option(..., "--microbatch-size", help="Samples in a micro-batch, B."),
+    device: str = typer.Option("cpu", "--device", help="cpu; cuda needs GPUs."),
+    budget: str = typer.Option("20s", "--budget", help="Time to measure, start-up aside."),
+    output: Path = typer.Option(Path("out/profile.json"), "--output", help="The profile's file."),
+    seed: int = typer.Option(0, "--seed", help="Seed of weights and data."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
+) -> None:
+    """Calibrates and saves."""
+    from calibration.calibrate import calibrate
+
+    budget_ns = parse_ns(budget)
+    writable_file(output)
+    folder = usable_folder(output.parent / f"{output.stem}-ranks")
+    with progress(f"calibrating {model} on {stages} ranks", budget_ns / 1e9) as advance:
+        profile = calibrate(
+            model, stages=stages, microbatch_size=microbatch_size, budget_s=budget_ns / 1e9, output=folder,
+            device=device, seed=seed, on_progress=advance,
+        )  # fmt: skip
+    profile.save(output)
+    if as_json:
+        import json
+
+        print_json(json.loads(output.read_text()))
+    else:
+        rows = [
+            (f"{layer.name}", format_ns(cost.forward_ns), format_ns(cost.backward_ns or 0), format_bytes(cost.activation_bytes))
+            for layer in profile.layers
+            for cost in layer.costs
+        ]
+        print_table(f"{model}, micro-batch of {microbatch_size}", ("layer", "forward", "backward", "activations"), rows)
+        link = profile.links["local"]
+        bandwidth = f"{link.bandwidth_bytes_per_s / 1e9:.3g} GB/s" if link.bandwidth_bytes_per_s else "infinite"
+        print(f"message {format_ns(link.latency_ns)} + {bandwidth}; dispatch {format_ns(profile.overheads.dispatch_ns)}")
+    note(f"profile: {output}")
+    note(f"next: chimera compare --stages {stages} --microbatches {4 * stages} --profile {output}")

@@ -1,0 +1,76 @@
+"""Data to stdout, everything else to stderr; folders are tried before anything is computed."""
+
+from __future__ import annotations
+
+__all__ = ["caption", "draws_into", "note", "percent", "print_json", "print_table", "usable_folder", "writable_file"]
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+
+
+def note(text: str) -> None:
+    """A line for people, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(document, indent=1))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: int = 1) -> None:
+    """A table on stdout; columns from `numbers_from` on are right-aligned. Obeys NO_COLOR and pipes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index >= numbers_from else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "150"))
+    Console(width=width).print(table)
+
+
+def percent(ratio: float) -> str:
+    """A ratio for people."""
+    return f"{100 * ratio:.2f} %"
+
+
+def caption(hardware: str = "") -> str:
+    """What stands under every picture: hardware and date."""
+    from datetime import date
+
+    return " · ".join(part for part in (hardware, date.today().isoformat()) if part)
+
+
+def usable_folder(folder: Path) -> Path:
+    """The folder, made and tried; InputError, before anything is computed, if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"output folder {folder}", error.strerror or str(error), "choose a folder you can write to") from error
+    return folder
+
+
+def writable_file(path: Path | None) -> Path | None:
+    """The path, after trying its folder; None stays None."""
+    if path is not None:
+        usable_folder(path.parent)
+    return path
+
+
+def draws_into(path: Path | None, draw: Callable[[Path], None]) -> None:
+    """Draws a picture if a path was given, and says where it is."""
+    if path is not None:
+        draw(path)
+        note(f"picture: {path}")

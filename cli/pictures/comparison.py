@@ -1,0 +1,40 @@
+"""Several timelines above one another on one time axis: what a schedule buys, at a glance."""
+
+from __future__ import annotations
+
+__all__ = ["draw_comparison"]
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cli.pictures.parts import parts_of
+from cli.pictures.rows import draw_row, legend_handles, row_width, time_axis
+from cli.pictures.style import Margins, finish, headline, new_figure
+from pipeline.metrics import measure
+from pipeline.timeline import Timeline
+
+_MARGINS = Margins(left=1.9, right=0.12, top=0.55, bottom=0.42)
+_BAND_INCHES, _FILL = 0.9, 0.9
+
+
+def draw_comparison(timelines: Mapping[str, Timeline], path: str | Path, *, title: str, caption: str) -> Path:
+    """Draws one band of device rows per timeline, in the mapping's order, and returns the file's path."""
+    shown = list(timelines.values())
+    devices = max(timeline.devices for timeline in shown)
+    height = max(_BAND_INCHES, 0.11 * devices)
+    total = devices * len(shown)
+    width = row_width(shown)
+    figure = new_figure(width + _MARGINS.left + _MARGINS.right, height * len(shown) + _MARGINS.top + _MARGINS.bottom)
+    axes = figure.add_subplot()
+    longest = max(timeline.end_ns for timeline in shown)
+    scale = time_axis(axes, longest, width, total, height / devices)
+    parts = parts_of(shown[0])
+    for band, timeline in enumerate(shown):
+        parts = parts_of(timeline)
+        for device in range(timeline.devices):
+            draw_row(axes, timeline, device, band * devices + device + (1 - _FILL) / 2, _FILL, parts, scale)
+        axes.axhline(band * devices, color="white", linewidth=3)
+    labels = [f"{name}\nbubble {measure(timeline).bubble_ratio:.1%}" for name, timeline in timelines.items()]
+    axes.set_yticks([(band + 0.5) * devices for band in range(len(shown))], labels)
+    headline(axes, title, f"{len(shown)} schedules, {devices} devices each")
+    return finish(figure, path, caption, _MARGINS, legend_handles(shown, parts))

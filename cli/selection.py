@@ -1,0 +1,62 @@
+"""Which schedule is meant: a name with options, or a file."""
+
+from __future__ import annotations
+
+__all__ = ["SETTINGS", "parse_settings", "select"]
+
+from pathlib import Path
+
+import typer
+
+from pipeline.checks import check
+from pipeline.errors import InputError, UnknownNameError
+from pipeline.schedule import Option, Schedule
+from pipeline.schedules import OptionSpec, build, entry
+
+SETTINGS = typer.Option([], "--set", metavar="KEY=VALUE", help="An option of the schedule; repeatable.")
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def select(name: str, stages: int | None, microbatches: int | None, settings: list[str]) -> Schedule:
+    """The schedule of a registered name, or of a CSV or JSON file, checked for soundness.
+
+    Raises InputError or UnknownNameError for what does not exist or fit, ScheduleError if unsound.
+    """
+    if Path(name).suffix in (".csv", ".json"):
+        from pipeline.files import read_schedule
+
+        if settings:
+            raise InputError(f"--set with the file {name}", "a file is what it is", "drop --set")
+        schedule = read_schedule(name)
+        check(schedule)
+        return schedule
+    missing = [flag for flag, value in (("--stages", stages), ("--microbatches", microbatches)) if value is None]
+    if missing:
+        entry(name)
+        raise InputError(f"{name} without {missing[0]}", "a schedule needs its depth and micro-batches", f"give {missing[0]}")
+    assert stages is not None and microbatches is not None
+    return build(name, stages=stages, microbatches=microbatches, **parse_settings(name, settings))
+
+
+def parse_settings(name: str, settings: list[str]) -> dict[str, Option]:
+    """`key=value` pairs typed by the schedule's own options."""
+    known = entry(name).options
+    found: dict[str, Option] = {}
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator:
+            raise InputError(f"--set {setting}", "is not key=value", "write for example --set pairs=2")
+        if key not in known:
+            raise UnknownNameError(f"option of {name}", key, known)
+        found[key] = _typed(key, text, known[key])
+    return found
+
+
+def _typed(key: str, text: str, spec: OptionSpec) -> Option:
+    try:
+        if isinstance(spec.default, bool):
+            return _TRUTH[text.lower()]
+        return type(spec.default)(text)
+    except (ValueError, KeyError) as error:
+        kind = type(spec.default).__name__
+        raise InputError(f"--set {key}={text}", f"is not {kind}", f"give a value such as {spec.default}") from error

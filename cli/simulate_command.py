@@ -1,0 +1,130 @@
+"""`chimera simulate`: predict one configuration."""
+
+from __future__ import annotations
+
+__all__ = ["HELP", "command"]
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from cli import costs
+from cli.output import caption, draws_into, note, percent, print_json, print_table, writable_file
+from cli.selection import SETTINGS, select
+from pipeline.units import format_bytes, format_ns
+
+if TYPE_CHECKING:
+    from simulator import Prediction
+
+HELP = """Predict one configuration: iteration time, bubbles, throughput, memory.
+
+Examples:
+
+    chimera simulate chimera --stages 4 --microbatches 4 --forward 1ms --backward 2ms
+
+    chimera simulate dapple --stages 2 --microbatches 8 --profile profile.json --samples 200
+
+    chimera simulate order.csv --forward 1ms --backward 2ms --p2p 100us --trace trace.json
+"""
+
+
+class Engine(StrEnum):
+    """Which engine predicts."""
+
+    AUTO = "auto"
+    SIMPY = "simpy"
+    COMPILED = "compiled"
+
+
+def command(
+    name: str = typer.Argument(..., help="A schedule's name, or a CSV or JSON file."),
+    stages: int | None = typer.Option(None, "--stages", help="Devices of the pipeline, D."),
+    microbatches: int | None = typer.Option(None, "--microbatches", help="Micro-batches per iteration, N."),
+    settings: list[str] = SETTINGS,
+    profile: str | None = costs.PROFILE,
+    forward: str | None = costs.FORWARD,
+    backward: str | None = costs.BACKWARD,
+    backward_input: str | None = costs.BACKWARD_INPUT,
+    backward_weight: str | None = costs.BACKWARD_WEIGHT,
+    p2p: str | None = costs.P2P,
+    microbatch_size: int | None = typer.Option(None, "--microbatch-size", help="Samples in a micro-batch, B."),
+    width: int = typer.Option(1, "--width", help="Data-parallel copies of the pipeline, W."),
+    engine: Engine = typer.Option(Engine.SIMPY, "--engine", help="simpy (reference), compiled, or auto."),
+    samples: int = typer.Option(0, "--samples", help="Draws from the profile's jitter, for an interval."),
+    seed: int = typer.Option(0, "--seed", help="Seed of the draws."),
+    trace: Path | None = typer.Option(None, "--trace", help="Write a Chrome trace (Perfetto opens it)."),
+    plot: Path | None = typer.Option(None, "--plot", help="Draw the predicted timeline."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
+) -> None:
+    """Predicts one schedule."""
+    from simulator import simulate
+
+    writable_file(trace)
+    writable_file(plot)
+    schedule = select(name, stages, microbatches, settings)
+    machine = costs.profile_from(profile, forward, backward, backward_input, backward_weight, p2p)
+    prediction = simulate(
+        schedule, machine if stages is None else costs.per_chunk(machine, schedule),
+        microbatch_size=microbatch_size, width=width, engine=engine.value, samples=samples, seed=seed,
+    )  # fmt: skip
+    if as_json:
+        print_json(prediction.as_json())
+    else:
+        _print(prediction)
+    if trace is not None:
+        import json
+
+        from pipeline.atomic_file import write_text
+        from pipeline.trace import chrome_trace
+
+        write_text(trace, json.dumps(chrome_trace({"predicted": prediction.timeline})))
+        note(f"trace: {trace} (open it in Perfetto or chrome://tracing)")
+    draws_into(plot, lambda path: _draw(prediction, path))
+    if not as_json:
+        note("next: chimera compare with the same options shows all schedules side by side")
+
+
+def _print(prediction: Prediction) -> None:
+    """Metrics, then one line a device, then what was assumed."""
+    schedule, metrics = prediction.schedule, prediction.metrics
+    rows = [
+        ("iteration", format_ns(metrics.iteration_ns)),
+        ("pipeline (first compute to last)", format_ns(metrics.pipeline_ns)),
+        ("ideal (busiest device's compute)", format_ns(metrics.ideal_ns)),
+        ("no schedule can beat", format_ns(prediction.lower_bound_s * 1e9)),
+        ("bubble ratio (idle / devices x pipeline)", percent(metrics.bubble_ratio)),
+        ("bubble over ideal (Megatron)", percent(metrics.bubble_over_ideal)),
+        ("bubble of the longest stage (Zero Bubble)", percent(metrics.bubble_longest_stage)),
+        ("utilisation (compute / iteration)", percent(metrics.utilisation)),
+    ]
+    if metrics.throughput_samples_per_s is not None:
+        rows.append(("throughput", f"{metrics.throughput_samples_per_s:.4g} samples/s"))
+    if prediction.interval_s is not None:
+        low, middle, high = (format_ns(value * 1e9) for value in prediction.interval_s)
+        rows.append(("iteration with jitter: 5 %, 50 %, 95 %", f"{low}, {middle}, {high}"))
+    shape = f"D={schedule.devices} N={schedule.microbatches} W={prediction.width}"
+    print_table(f"{schedule.name} {shape}, predicted by {prediction.engine}", ("metric", "value"), rows)
+    devices = [
+        (
+            str(device.device),
+            format_ns(device.busy_ns),
+            format_ns(device.idle_ns),
+            f"{prediction.peak_activations[device.device]:g}",
+            format_bytes(device.peak_memory_bytes) if device.peak_memory_bytes else "-",
+            str(prediction.weights_copies[device.device]),
+        )
+        for device in metrics.per_device
+    ]
+    print_table("Devices", ("device", "busy", "idle", "peak activations", "peak memory", "stages held"), devices)
+    for assumption in prediction.assumptions:
+        note(f"assumed: {assumption}")
+
+
+def _draw(prediction: Prediction, path: Path) -> None:
+    from cli.pictures.gantt import draw_schedule
+
+    schedule = prediction.schedule
+    title = f"{schedule.name}, {schedule.devices} devices, {schedule.microbatches} micro-batches (predicted)"
+    draw_schedule(prediction.timeline, path, title=title, caption=caption(f"profile {prediction.profile.name}"))

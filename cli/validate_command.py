@@ -1,0 +1,142 @@
+"""`chimera validate`: calibrate, predict, run, compare."""
+
+from __future__ import annotations
+
+__all__ = ["HELP", "command"]
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from cli.output import caption, note, print_json, print_table, usable_folder
+from cli.progress import progress
+from pipeline.errors import InputError
+from pipeline.units import format_bytes, format_ns, parse_ns
+
+if TYPE_CHECKING:
+    from calibration.validation import Validation
+
+HELP = """Close the loop: calibrate, predict, run for real, compare.
+
+Without arguments: GPipe, DAPPLE and Chimera with a small GPT on two ranks of this machine's CPU.
+Exit status 1 when a prediction is outside the tolerance, or the machine is too noisy to tell.
+
+Examples:
+
+    chimera validate
+
+    chimera validate gpipe dapple chimera --model gpt-tiny --stages 2 --microbatches 8 --tolerance 4% --json
+"""
+_START_UP_S = 20.0
+
+
+def command(
+    names: list[str] | None = typer.Argument(None, help="Schedules; gpipe, dapple and chimera by default."),
+    model: str = typer.Option("gpt-tiny", "--model", help="A shipped model's name."),
+    stages: int = typer.Option(2, "--stages", help="Devices of the pipeline, D."),
+    microbatches: int = typer.Option(8, "--microbatches", help="Micro-batches per iteration, N."),
+    microbatch_size: int = typer.Option(4, "--microbatch-size", help="Samples in a micro-batch, B."),
+    width: int = typer.Option(1, "--width", help="Data-parallel copies of the pipeline, W."),
+    budget: str = typer.Option("30s", "--budget", help="Time for measuring: about one round of all schedules a second."),
+    tolerance: str = typer.Option("5%", "--tolerance", help="Allowed error of the iteration time."),
+    seed: int = typer.Option(0, "--seed", help="Seed of weights and data."),
+    output: Path = typer.Option(Path("out/validate"), "--output", help="Folder for results and pictures."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
+) -> int:
+    """Validates and says so."""
+    from calibration.validate import validate
+
+    allowed, budget_s = _ratio(tolerance), parse_ns(budget) / 1e9
+    usable_folder(output)
+    chosen = names or ["gpipe", "dapple", "chimera"]
+    expected = _START_UP_S + 2.5 * budget_s
+    with progress(f"calibrating and running {', '.join(chosen)} in turns", expected) as advance:
+        verdict = validate(
+            chosen, model=model, stages=stages, microbatches=microbatches, microbatch_size=microbatch_size,
+            width=width, tolerance=allowed, budget_s=budget_s, output=output, seed=seed, on_progress=advance,
+        )  # fmt: skip
+    files = _write(verdict, output)
+    if as_json:
+        print_json(verdict.as_json())
+    else:
+        _print(verdict)
+    for file in files:
+        note(f"written: {file}")
+    note(f"next: open {output / 'trace.json'} in Perfetto; chimera compare --stages {stages} --microbatches {microbatches} "
+         f"--profile {output / 'profile.json'}")  # fmt: skip
+    return 0 if verdict.passed and not verdict.too_noisy else 1
+
+
+def _ratio(text: str) -> float:
+    """A tolerance such as `5%` as a ratio."""
+    try:
+        value = float(text.removesuffix("%")) / 100
+    except ValueError as error:
+        raise InputError(f"tolerance {text!r}", "is not a percentage", "write for example 5%") from error
+    if not text.endswith("%") or value <= 0:
+        raise InputError(f"tolerance {text!r}", "is not a positive percentage", "write for example 5%")
+    return value
+
+
+def _print(verdict: Validation) -> None:
+    rows = []
+    for case in verdict.cases:
+        error, low, high = case.error, case.interval.low, case.interval.high
+        rows.append(
+            (
+                case.schedule,
+                format_ns(case.predicted.iteration_s * 1e9),
+                f"{format_ns(case.measured.iteration_s * 1e9)} [{low * 1e3:.4g}, {high * 1e3:.4g}]",
+                f"{error.iteration:+.1%}",
+                f"{case.predicted.bubble_ratio:.1%} / {case.measured.bubble_ratio:.1%}",
+                f"{error.bubble_ratio_points:+.1f}",
+                f"{format_bytes(max(case.predicted.peak_memory_bytes))} / {format_bytes(max(case.measured.peak_memory_bytes))}",
+                f"{error.peak_memory:+.1%}",
+                f"{case.iterations} (-{case.set_aside})",
+            )
+        )
+    columns = ("schedule", "predicted", "measured [95 %]", "error", "bubble pred/meas", "points", "memory pred/meas", "error", "iterations")
+    print_table(f"{verdict.model}: predicted against measured, micro-batch of {verdict.microbatch_size}", columns, rows)
+    summary = verdict.summary
+    print(f"mean error {summary.mean_abs_error_iteration:.1%}, worst {summary.worst_abs_error_iteration:.1%}; "
+          f"repeat noise {verdict.repeat_noise:.1%}; drift {verdict.drift:+.1%}; "
+          f"ranking {'agrees' if summary.ranking_agrees else 'DISAGREES'}; gradients within {verdict.max_gradient_difference:.0e}")  # fmt: skip
+    print(verdict.verdict)
+
+
+def _write(verdict: Validation, output: Path) -> list[Path]:
+    """validation.json, profile.json, one trace with both timelines of every case, and the pictures."""
+    from pipeline.atomic_file import write_text
+    from pipeline.timeline import Timeline
+    from pipeline.trace import chrome_trace
+
+    write_text(output / "validation.json", json.dumps(verdict.as_json(), indent=1))
+    verdict.profile.save(output / "profile.json")
+    both: dict[str, Timeline] = {}
+    for case in verdict.cases:
+        both[f"{case.schedule} predicted"] = case.predicted_timeline
+        both[f"{case.schedule} measured"] = case.measured_timeline
+    write_text(output / "trace.json", json.dumps(chrome_trace(both)))
+    return [output / "validation.json", output / "profile.json", output / "trace.json", *_draw(verdict, output)]
+
+
+def _draw(verdict: Validation, output: Path) -> list[Path]:
+    from cli.pictures.gantt import draw_schedule
+    from cli.pictures.memory import draw_memory
+    from cli.pictures.overlay import draw_overlay
+    from cli.pictures.scatter import draw_scatter
+
+    below = caption(f"{verdict.machine['processor']}, {verdict.model}, gloo")
+    files = [output / "scatter.png"]
+    draw_scatter(verdict, files[0], caption=below)
+    for case in verdict.cases:
+        name = f"{case.schedule}, D={case.stages}, N={case.microbatches}"
+        gantt, overlay, memory = (output / f"{case.schedule}-{kind}.png" for kind in ("schedule", "overlay", "memory"))
+        draw_schedule(case.predicted_timeline, gantt, title=f"{name} (predicted)", caption=below)
+        draw_overlay(case.predicted_timeline, case.measured_timeline, overlay, title=name, caption=below)
+        timelines = {"predicted": case.predicted_timeline, "measured": case.measured_timeline}
+        draw_memory(timelines, memory, caption=below)
+        files += [gantt, overlay, memory]
+    return files
