@@ -114,7 +114,7 @@ def _write_numbers(axes: Axes, bars: Sequence[Bar], scale: Scale) -> None:
         groups[bar.kind].append(bar)
     for group in groups.values():
         widths = [(bar.end_ns - bar.start_ns) * scale.inches_per_ns * 72 for bar in group]
-        longest, height = max(len(bar.text) for bar in group), group[0].height * scale.inches_per_row * 72
+        longest, height = max(len(bar.text) for bar in group), min(bar.height for bar in group) * scale.inches_per_row * 72
         size = min(SMALL + 0.5, median(widths) / (_CHARACTER * longest + 0.3), height * 0.72)
         for bar, width in zip(group, widths, strict=True):
             if size >= _SMALLEST_FONT and width >= _CHARACTER * size * len(bar.text):
