@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 
 from executor.context import RankContext
+from executor.setup import Prepared
+from executor.verify import difference
 
 
 def echo(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,3 +35,9 @@ def hang(context: RankContext, payload: Mapping[str, Any]) -> None:
         os.kill(os.getpid(), getattr(signal, payload["signal"]))
     dist.barrier()
     time.sleep(60)
+
+
+def difference_with_a_repeated_microbatch(context: RankContext, payload: Mapping[str, Any]) -> dict[str, float]:
+    whole = Prepared.batch
+    Prepared.batch = lambda self: whole(self)[:1] * self.schedule.microbatches  # type: ignore[method-assign]
+    return difference(context, payload)
