@@ -14,6 +14,7 @@ import torch.distributed as dist
 from executor.context import RankContext
 from executor.setup import Prepared
 from executor.verify import difference
+from pipeline.errors import InputError
 
 
 def echo(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,3 +42,12 @@ def difference_with_a_repeated_microbatch(context: RankContext, payload: Mapping
     whole = Prepared.batch
     Prepared.batch = lambda self: whole(self)[:1] * self.schedule.microbatches  # type: ignore[method-assign]
     return difference(context, payload)
+
+
+def refuse(context: RankContext, payload: Mapping[str, Any]) -> None:
+    raise InputError("something of the case", "is wrong", "change it")
+
+
+def wait(context: RankContext, payload: Mapping[str, Any]) -> None:
+    (context.output / "ranks" / f"waiting-{context.rank}").touch()
+    time.sleep(60)

@@ -1,0 +1,155 @@
+"""Ranks start, are watched, and are gone afterwards, however the run ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from executor import launch as launcher
+from executor.launch import launch
+from pipeline.errors import InputError, RunError
+
+pytestmark = pytest.mark.multiprocess
+
+ROOT = Path(__file__).parents[2]
+TARGETS = "tests.executor.targets"
+
+
+def _ranks_of(output: Path) -> list[psutil.Process]:
+    """Living rank processes that write to `output`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            line = process.cmdline()
+            if "executor.rank" in line and str(output / "ranks") in line and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left(tmp_path: Path) -> Iterator[None]:
+    yield
+    assert _ranks_of(tmp_path) == []
+
+
+def test_results_come_back_in_rank_order(tmp_path: Path) -> None:
+    results = launch(f"{TARGETS}:echo", {"text": "hello"}, ranks=2, output=tmp_path, deadline_s=60)
+    assert [(r["rank"], r["sum"], r["given"]) for r in results] == [(0, 3.0, "hello"), (1, 3.0, "hello")]
+    assert results[0]["pid"] != results[1]["pid"] != os.getpid()
+
+
+def test_an_exception_is_reported_with_rank_action_reason_and_traceback(tmp_path: Path) -> None:
+    with pytest.raises(RunError) as error:
+        launch(f"{TARGETS}:fail", {"rank": 1}, ranks=2, output=tmp_path, deadline_s=60)
+    text = str(error.value)
+    assert "rank 1 ended with status 1 (ValueError: the reason)" in text and "1B3" in text and "Traceback" not in text[:60]
+    assert "ValueError: the reason" in (tmp_path / "ranks" / "rank-1.stderr").read_text()
+    assert error.value.exit_status == 1
+
+
+def test_a_killed_rank_ends_the_run_promptly(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(RunError, match=r"rank 1 was killed by SIGKILL: its last action: 1F0"):
+        launch(f"{TARGETS}:hang", {"rank": 1, "signal": "SIGKILL"}, ranks=2, output=tmp_path, deadline_s=60)
+    assert time.monotonic() - started < 15
+
+
+def test_a_stopped_rank_ends_the_run_at_the_deadline_with_every_ranks_last_action(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(RunError, match=r"deadline of 8 s: last actions: rank 0: 0F0; rank 1: 1F0"):
+        launch(f"{TARGETS}:hang", {"rank": 1, "signal": "SIGSTOP"}, ranks=2, output=tmp_path, deadline_s=8)
+    assert time.monotonic() - started < 15
+
+
+def test_bad_input_found_by_a_rank_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="of the case"):
+        launch(f"{TARGETS}:refuse", {}, ranks=2, output=tmp_path, deadline_s=60)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="output folder"):
+        launch(f"{TARGETS}:echo", {}, ranks=2, output=tmp_path / "file", deadline_s=60)
+
+
+def test_a_port_that_is_taken_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = iter([taken.getsockname()[1]])
+        free = launcher._free_port
+        monkeypatch.setattr(launcher, "_free_port", lambda: next(ports, None) or free())
+        results = launch(f"{TARGETS}:echo", {"text": "x"}, ranks=2, output=tmp_path, deadline_s=60)
+    assert len(results) == 2
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGKILL, -signal.SIGKILL)])
+def test_ranks_do_not_survive_the_launcher(tmp_path: Path, number: signal.Signals, status: int) -> None:
+    # Python ends itself with SIGINT when KeyboardInterrupt reaches the top: launch raises it again.
+    code = f"from pathlib import Path; from executor.launch import launch; launch('{TARGETS}:wait', {{}}, ranks=2, output=Path({str(tmp_path)!r}), deadline_s=60)"
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
+    _wait_for(lambda: len(list((tmp_path / "ranks").glob("waiting-*"))) == 2, 30)
+    assert len(_ranks_of(tmp_path)) == 2
+    parent.send_signal(number)
+    assert parent.wait(10) == status
+    _wait_for(lambda: _ranks_of(tmp_path) == [], 5)
+
+
+def _script(output: Path) -> str:
+    return (
+        "import json, os; from pathlib import Path; from executor.launch import launch\n"
+        f"out = Path({str(output)!r})\n"
+        f"results = launch('{TARGETS}:echo', {{'text': 'hi'}}, ranks=2, output=out, deadline_s=60)\n"
+        "rank = os.environ.get('RANK') or os.environ['SLURM_PROCID']\n"
+        "(out / f'result-{rank}').write_text(json.dumps([r['sum'] for r in results]))\n"
+    )
+
+
+def test_under_torchrun_the_processes_are_the_ranks(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(_script(tmp_path))
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=60, capture_output=True,
+    )  # fmt: skip
+    assert [(tmp_path / f"result-{rank}").read_text() for rank in (0, 1)] == ["[3.0, 3.0]"] * 2
+
+
+def test_under_srun_the_tasks_are_the_ranks(tmp_path: Path) -> None:
+    # The variables that srun sets for two tasks on one host (slurm 22.05).
+    step = {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "2", "SLURM_NNODES": "1", "SLURM_JOB_ID": str(os.getpid())}
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, "-c", _script(tmp_path)], cwd=ROOT,
+            env=os.environ | step | {"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)},
+        )
+        for task in range(2)
+    ]  # fmt: skip
+    assert [task.wait(60) for task in tasks] == [0, 0]
+    assert [(tmp_path / f"result-{rank}").read_text() for rank in (0, 1)] == ["[3.0, 3.0]"] * 2
+
+
+def test_the_wrong_number_of_tasks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=r"3 ranks were started: the run needs 2"):
+        launch(f"{TARGETS}:echo", {}, ranks=2, output=tmp_path, deadline_s=60)
