@@ -8,41 +8,65 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from cli.output import note
-from pipeline.errors import ChimeraError
+from pipeline.errors import ChimeraError, UnknownNameError
 
 _COMMANDS = ("schedules", "schedule", "check", "simulate", "compare", "calibrate", "run", "validate")
 _INTERRUPTED = 130
+_DEBUG = "--debug"
 _HELP = """Predict, execute and score pipeline-parallel training schedules.
 
 Examples:
+
+    chimera validate
 
     chimera compare --stages 4 --microbatches 8 --forward 1ms --backward 2ms
 
     chimera simulate chimera --stages 8 --microbatches 8 --forward 1ms --backward 2ms
 
-    chimera validate
+    chimera schedule chimera --stages 4 --microbatches 4
 """
 
+
+class Commands(TyperGroup):
+    """The subcommands; an unknown one is answered with the closest and with all there are."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The subcommand that is meant; UnknownNameError for a name that is none."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            raise UnknownNameError("command", args[0], self.commands)
+        return super().resolve_command(ctx, args)
+
+
+def _examples_first(text: str) -> dict[str, str]:
+    """A command's help with the examples on top, unfolded (which is what a backspace asks click for), for copying."""
+    about, _, examples = text.partition("Examples:\n")
+    lines = [line for line in examples.splitlines() if line]
+    return {"help": "\n".join(["\b", "Examples:", *lines, "", about]), "short_help": about.splitlines()[0]}
+
+
 app = typer.Typer(
-    name="chimera", help=_HELP, no_args_is_help=True, add_completion=True, rich_markup_mode="markdown",
-    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+    name="chimera", cls=Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help loads in half the time, and its examples are not folded
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )  # fmt: skip
 
 
-@app.callback()
-def _everywhere(debug: bool = typer.Option(False, "--debug", help="Show a traceback when something fails.")) -> None:
+@app.callback(help=_examples_first(_HELP)["help"])
+def _everywhere(
+    debug: bool = typer.Option(False, _DEBUG, help="Show a traceback when something fails; accepted anywhere."),
+) -> None:
     """Options of every subcommand."""
-    if debug:
-        os.environ["CHIMERA_DEBUG"] = "1"
 
 
 for _name in _COMMANDS:
     _module = import_module(f"cli.{_name}_command")
-    app.command(_name, help=_module.HELP)(_module.command)
+    app.command(_name, **_examples_first(_module.HELP))(_module.command)  # type: ignore[arg-type]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,12 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _status(arguments: list[str]) -> int:
-    os.environ.pop("CHIMERA_DEBUG", None)
     try:
-        result = app(args=arguments, prog_name="chimera", standalone_mode=False)
+        result = app(
+            args=[argument for argument in arguments if argument != _DEBUG], prog_name="chimera", standalone_mode=False
+        )
         return result if isinstance(result, int) else 0
     except ChimeraError as error:
-        if "CHIMERA_DEBUG" in os.environ:
+        if _DEBUG in arguments:
             raise
         note(f"error: {error}")
         if error.remedy:
@@ -66,6 +91,8 @@ def _status(arguments: list[str]) -> int:
         note("interrupted; nothing is left running")
         return _INTERRUPTED
     except BrokenPipeError:
+        # whoever read stdout has gone; without this Python complains once more when it closes it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         # Usage errors are click's, which typer may bring along under a private name.

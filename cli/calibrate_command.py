@@ -4,13 +4,14 @@ from __future__ import annotations
 
 __all__ = ["HELP", "command"]
 
+import shutil
 from pathlib import Path
 
 import typer
 
-from cli.output import note, print_json, print_table, usable_folder, writable_file
+from cli.output import duration_ns, note, print_json, print_table, usable_folder, writable_file
 from cli.progress import progress
-from pipeline.units import format_bytes, format_ns, parse_ns
+from pipeline.units import format_bytes, format_ns
 
 HELP = """Measure this machine: layers, messages, all-reduces, optimizer, memory -> a cost profile.
 
@@ -35,7 +36,7 @@ def command(
     """Calibrates and saves."""
     from calibration.calibrate import calibrate
 
-    budget_ns = parse_ns(budget)
+    budget_ns = duration_ns("--budget", budget)
     writable_file(output)
     folder = usable_folder(output.parent / f"{output.stem}-ranks")
     with progress(f"calibrating {model} on {stages} ranks", budget_ns / 1e9) as advance:
@@ -43,6 +44,7 @@ def command(
             model, stages=stages, microbatch_size=microbatch_size, budget_s=budget_ns / 1e9, output=folder,
             device=device, seed=seed, on_progress=advance,
         )  # fmt: skip
+    shutil.rmtree(folder)  # kept where a rank fails: the error points into it
     profile.save(output)
     if as_json:
         import json

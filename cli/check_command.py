@@ -11,6 +11,7 @@ import typer
 
 from cli.output import note, print_json
 from pipeline.errors import ScheduleError
+from pipeline.schedule import Plan, Schedule
 
 HELP = """Judge a schedule file: soundness, and deadlock under a transport's semantics.
 
@@ -52,16 +53,17 @@ def command(
     from pipeline.grid import text_grid
 
     where = read_placement(placement) if placement else None
-    schedule = read_schedule(file, placement=where, dialect=dialect.value)
+    schedule = plan = None
     try:
+        schedule = read_schedule(file, placement=where, dialect=dialect.value)
         check(schedule)
-        check_plan(read_plan(file, placement=where, dialect=dialect.value), semantics.value)
+        plan = read_plan(file, placement=where, dialect=dialect.value)
+        check_plan(plan, semantics.value)
     except ScheduleError as error:
         if as_json:
-            print_json({"schema_version": 1, "sound": False, "device": error.device, "position": error.position,
-                        "reason": str(error), "remedy": error.remedy})  # fmt: skip
-        elif error.device is not None and error.position is not None and error.device < len(schedule.actions):
-            mark = (error.device, min(error.position, max(len(schedule.actions[error.device]) - 1, 0)))
+            print_json({"schema_version": 1, "sound": False, "semantics": semantics.value, "device": error.device,
+                        "position": error.position, "reason": str(error), "remedy": error.remedy})  # fmt: skip
+        elif schedule is not None and (mark := _cell(error, schedule, plan)):
             note(text_grid(schedule, mark))
         raise
     actions = sum(map(len, schedule.actions))
@@ -73,3 +75,13 @@ def command(
             f"sound: {schedule.stages} stages on {schedule.devices} devices, {schedule.microbatches} micro-batches, "
             f"{actions} actions; no deadlock with {semantics.value} messages"
         )
+
+
+def _cell(error: ScheduleError, schedule: Schedule, plan: Plan | None) -> tuple[int, int] | None:
+    """The cell of the compute grid that an error is about; in a plan, the computation it stands before."""
+    device, position = error.device, error.position
+    if device is None or position is None or device >= len(schedule.actions):
+        return None
+    if plan is not None:
+        position = sum(action.is_compute for action in plan.actions[device][:position])
+    return device, min(position, max(len(schedule.actions[device]) - 1, 0))

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli import costs
-from cli.output import caption, draws_into, note, percent, print_json, print_table, writable_file
-from pipeline.errors import ChimeraError, InputError
-from pipeline.schedules import build, catalogue
+from cli.output import caption, drawable, draws_into, note, percent, print_json, print_table
+from cli.selection import SETTINGS, parse_settings
+from cli.simulate_command import Engine
+from pipeline.errors import ChimeraError, InputError, UnknownNameError
+from pipeline.schedule import Schedule
+from pipeline.schedules import build, catalogue, entry
 from pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
-    from simulator import Prediction, Profile
+    from simulator import Prediction
 
 HELP = """Predict several schedules and show them side by side, fastest first.
 
@@ -34,6 +37,7 @@ def command(
     names: list[str] | None = typer.Argument(None, help="Schedules; all that fit by default."),
     stages: int = typer.Option(..., "--stages", help="Devices of the pipeline, D."),
     microbatches: int = typer.Option(..., "--microbatches", help="Micro-batches per iteration, N."),
+    settings: list[str] = SETTINGS,
     profile: str | None = costs.PROFILE,
     forward: str | None = costs.FORWARD,
     backward: str | None = costs.BACKWARD,
@@ -42,16 +46,28 @@ def command(
     p2p: str | None = costs.P2P,
     microbatch_size: int | None = typer.Option(None, "--microbatch-size", help="Samples in a micro-batch, B."),
     width: int = typer.Option(1, "--width", help="Data-parallel copies of the pipeline, W."),
+    engine: Engine = typer.Option(Engine.SIMPY, "--engine", help="simpy (reference), compiled, or auto."),
     samples: int = typer.Option(0, "--samples", help="Draws from the profile's jitter, for intervals."),
     seed: int = typer.Option(0, "--seed", help="Seed of the draws."),
     plot: Path | None = typer.Option(None, "--plot", help="Draw all timelines in one picture."),
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Predicts and ranks."""
-    writable_file(plot)
+    drawable(plot)
     machine = costs.profile_from(profile, forward, backward, backward_input, backward_weight, p2p)
-    options = {"microbatch_size": microbatch_size, "width": width, "samples": samples, "seed": seed}
-    predictions, refused = _predict(names or [], stages, microbatches, machine, options)
+    schedules, refused = _schedules(names or [], stages, microbatches, settings)
+    predictions = [
+        costs.predict(
+            schedule,
+            machine,
+            microbatch_size=microbatch_size,
+            width=width,
+            engine=engine.value,
+            samples=samples,
+            seed=seed,
+        )
+        for schedule in schedules
+    ]
     predictions.sort(key=lambda prediction: prediction.metrics.iteration_ns)
     if as_json:
         excluded = [{"schedule": name, "reason": reason} for name, reason in refused.items()]
@@ -61,30 +77,37 @@ def command(
         for name, reason in refused.items():
             note(f"left out: {name}: {reason}")
     draws_into(plot, lambda path: _draw(predictions, path))
-    if not as_json and predictions:
+    if not as_json:
         best = predictions[0].schedule.name
         note(f"next: chimera schedule {best} --stages {stages} --microbatches {microbatches}")
 
 
-def _predict(
-    names: list[str], stages: int, microbatches: int, profile: Profile, options: dict[str, int | None]
-) -> tuple[list[Prediction], dict[str, str]]:
-    """Predictions, and why the others cannot be had; what was named must be possible."""
-    from simulator import simulate
+def _schedules(
+    names: list[str], stages: int, microbatches: int, settings: list[str]
+) -> tuple[list[Schedule], dict[str, str]]:
+    """The schedules, and why the others cannot be had; what was named must be possible.
 
-    predictions: list[Prediction] = []
+    A setting reaches the schedules that have this option; at least one must.
+    """
+    chosen = [entry(name) for name in dict.fromkeys(names)] or [item for item in catalogue() if item.name != "custom"]
+    keys = {key for item in chosen for key in item.options}
+    for setting in settings:
+        if (key := setting.partition("=")[0]) not in keys:
+            raise UnknownNameError("option of these schedules", key, keys)
+    schedules: list[Schedule] = []
     refused: dict[str, str] = {}
-    for name in names or [entry.name for entry in catalogue() if entry.name != "custom"]:
+    for item in chosen:
+        own = [setting for setting in settings if setting.partition("=")[0] in item.options]
         try:
-            schedule = build(name, stages=stages, microbatches=microbatches)
-            predictions.append(simulate(schedule, costs.per_chunk(profile, schedule), **options))  # type: ignore[arg-type]
+            options = parse_settings(item.name, own)
+            schedules.append(build(item.name, stages=stages, microbatches=microbatches, **options))
         except ChimeraError as error:
             if names:
                 raise
-            refused[name] = f"{error} ({error.remedy})"
-    if not predictions:
+            refused[item.name] = f"{error} ({error.remedy})" if error.remedy else str(error)
+    if not schedules:
         raise InputError(f"D={stages}, N={microbatches}", "no schedule admits them", next(iter(refused.values()), ""))
-    return predictions, refused
+    return schedules, refused
 
 
 def _print(predictions: list[Prediction], stages: int, microbatches: int) -> None:
@@ -103,10 +126,17 @@ def _print(predictions: list[Prediction], stages: int, microbatches: int) -> Non
                 f"{min(prediction.peak_activations):g}..{max(prediction.peak_activations):g}",
                 format_bytes(max(peaks)) if any(peaks) else "-",
                 str(max(prediction.weights_copies)),
+                _throughput(prediction),
             )
         )
-    columns = ("schedule", "iteration", "x best", "bubble ratio", "x lower bound", "activations", "peak memory", "stages held")
+    columns = ("schedule", "iteration", "x best", "bubble ratio", "x lower bound", "activations", "peak memory", "stages held", "samples/s")
     print_table(f"D={stages} N={microbatches}; bubble ratio = idle / (devices x pipeline)", columns, rows)
+
+
+def _throughput(prediction: Prediction) -> str:
+    """Samples per second; nothing where the size of a micro-batch means nothing to the costs."""
+    known = None if prediction.profile.per_stage else prediction.metrics.throughput_samples_per_s
+    return "-" if known is None else f"{known:.4g}"
 
 
 def _draw(predictions: list[Prediction], path: Path) -> None:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["caption", "draws_into", "note", "percent", "print_json", "print_table", "usable_folder", "writable_file"]
+__all__ = [
+    "caption",
+    "drawable",
+    "draws_into",
+    "duration_ns",
+    "note",
+    "percent",
+    "print_json",
+    "print_table",
+    "usable_folder",
+    "writable_file",
+]
 
 import json
 import os
@@ -13,6 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.units import parse_ns
+
+_PICTURES = (".png", ".svg", ".pdf")
 
 
 def note(text: str) -> None:
@@ -22,7 +36,7 @@ def note(text: str) -> None:
 
 def print_json(document: Mapping[str, Any]) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(document, indent=1))
+    print(json.dumps(document, indent=1, allow_nan=False))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: int = 1) -> None:
@@ -51,11 +65,22 @@ def caption(hardware: str = "") -> str:
     return " · ".join(part for part in (hardware, date.today().isoformat()) if part)
 
 
-def usable_folder(folder: Path) -> Path:
-    """The folder, made and tried; InputError, before anything is computed, if it cannot be written."""
+def duration_ns(option: str, text: str) -> int:
+    """Nanoseconds of an option's value; InputError names the option."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        return parse_ns(text)
+    except InputError as error:
+        raise InputError(f"{option} {text}", error.derived, error.remedy) from None
+
+
+def usable_folder(folder: Path) -> Path:
+    """The folder, tried but not made; InputError, before anything is computed, if it cannot be written."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        # permissions alone do not tell: root passes every check, also on a read-only file system
+        with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
         raise InputError(f"output folder {folder}", error.strerror or str(error), "choose a folder you can write to") from error
@@ -66,7 +91,16 @@ def writable_file(path: Path | None) -> Path | None:
     """The path, after trying its folder; None stays None."""
     if path is not None:
         usable_folder(path.parent)
+        if path.is_dir():
+            raise InputError(f"output {path}", "is a folder", "give the path of a file")
     return path
+
+
+def drawable(path: Path | None) -> Path | None:
+    """The path of a picture, after trying its folder and its suffix; None stays None."""
+    if path is not None and path.suffix.lower() not in _PICTURES:
+        raise InputError(f"picture {path}", "has no known suffix", f"end it in {', '.join(_PICTURES)}")
+    return writable_file(path)
 
 
 def draws_into(path: Path | None, draw: Callable[[Path], None]) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import typer
 
-from cli.output import caption, note, percent, print_json, print_table, usable_folder
+from cli.output import caption, duration_ns, note, percent, print_json, print_table, usable_folder
 from cli.progress import progress
 from cli.selection import SETTINGS, select
 from pipeline.errors import InputError
-from pipeline.units import format_bytes, format_ns, parse_ns
+from pipeline.units import format_bytes, format_ns
 
 HELP = """Run a schedule for real on torch.distributed: timeline, losses, memory.
 
@@ -55,7 +55,7 @@ def command(
         raise InputError("--compute paced", "is not wired to the command yet", "run with real compute on as many cores as ranks")
     if steps < 1 or width < 1 or microbatch_size < 1:
         raise InputError(f"--steps {steps} --width {width} --microbatch-size {microbatch_size}", "one is below 1", "give 1 or more")
-    deadline_s = parse_ns(deadline) / 1e9
+    deadline_s = duration_ns("--deadline", deadline) / 1e9
     usable_folder(output)
     schedule = select(name, stages, microbatches, settings)
     with progress(f"running {schedule.name} on {schedule.devices * width} ranks", 10 + 0.5 * steps) as advance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SETTINGS", "parse_settings", "select"]
+__all__ = ["SETTINGS", "parse_settings", "select", "select_plan"]
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import typer
 
 from pipeline.checks import check
 from pipeline.errors import InputError, UnknownNameError
-from pipeline.schedule import Option, Schedule
+from pipeline.schedule import Option, Plan, Schedule
 from pipeline.schedules import OptionSpec, build, entry
 
 SETTINGS = typer.Option([], "--set", metavar="KEY=VALUE", help="An option of the schedule; repeatable.")
@@ -22,20 +22,47 @@ def select(name: str, stages: int | None, microbatches: int | None, settings: li
 
     Raises InputError or UnknownNameError for what does not exist or fit, ScheduleError if unsound.
     """
-    if Path(name).suffix in (".csv", ".json"):
-        from pipeline.files import read_schedule
-
-        if settings:
-            raise InputError(f"--set with the file {name}", "a file is what it is", "drop --set")
-        schedule = read_schedule(name)
-        check(schedule)
-        return schedule
+    if _is_file(name):
+        return _read(name, stages, microbatches, settings)
     missing = [flag for flag, value in (("--stages", stages), ("--microbatches", microbatches)) if value is None]
     if missing:
         entry(name)
         raise InputError(f"{name} without {missing[0]}", "a schedule needs its depth and micro-batches", f"give {missing[0]}")
     assert stages is not None and microbatches is not None
     return build(name, stages=stages, microbatches=microbatches, **parse_settings(name, settings))
+
+
+def select_plan(
+    name: str, stages: int | None, microbatches: int | None, settings: list[str], width: int
+) -> Schedule | Plan:
+    """As `select`, but a file's messages and all-reduces are kept as it has them, if it has any.
+
+    They are those of one pipeline; `width` copies of it need all-reduces of their own.
+    """
+    schedule = select(name, stages, microbatches, settings)
+    if width != 1 or not _is_file(name):
+        return schedule
+    from pipeline.files import read_plan
+
+    return read_plan(name)
+
+
+def _is_file(name: str) -> bool:
+    return Path(name).suffix in (".csv", ".json") or Path(name).is_file()
+
+
+def _read(name: str, stages: int | None, microbatches: int | None, settings: list[str]) -> Schedule:
+    from pipeline.files import read_schedule
+
+    if settings:
+        raise InputError(f"--set with the file {name}", "a file is what it is", "drop --set")
+    schedule = read_schedule(name)
+    check(schedule)
+    sizes = (("--stages", stages, schedule.devices), ("--microbatches", microbatches, schedule.microbatches))
+    for flag, given, own in sizes:
+        if given is not None and given != own:
+            raise InputError(f"{flag} {given} with the file {name}", f"which has {own}", f"drop {flag}")
+    return schedule
 
 
 def parse_settings(name: str, settings: list[str]) -> dict[str, Option]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli import costs
-from cli.output import caption, draws_into, note, percent, print_json, print_table, writable_file
-from cli.selection import SETTINGS, select
+from cli.output import caption, drawable, draws_into, note, percent, print_json, print_table, writable_file
+from cli.selection import SETTINGS, select_plan
 from pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
@@ -59,14 +59,11 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Predicts one schedule."""
-    from simulator import simulate
-
     writable_file(trace)
-    writable_file(plot)
-    schedule = select(name, stages, microbatches, settings)
-    machine = costs.profile_from(profile, forward, backward, backward_input, backward_weight, p2p)
-    prediction = simulate(
-        schedule, machine if stages is None else costs.per_chunk(machine, schedule),
+    drawable(plot)
+    prediction = costs.predict(
+        select_plan(name, stages, microbatches, settings, width),
+        costs.profile_from(profile, forward, backward, backward_input, backward_weight, p2p),
         microbatch_size=microbatch_size, width=width, engine=engine.value, samples=samples, seed=seed,
     )  # fmt: skip
     if as_json:
@@ -83,7 +80,9 @@ def command(
         note(f"trace: {trace} (open it in Perfetto or chrome://tracing)")
     draws_into(plot, lambda path: _draw(prediction, path))
     if not as_json:
-        note("next: chimera compare with the same options shows all schedules side by side")
+        shape = f"--stages {prediction.schedule.devices} --microbatches {prediction.schedule.microbatches}"
+        given = costs.as_text(profile, forward, backward, backward_input, backward_weight, p2p)
+        note(f"next: chimera compare {shape} {given}")
 
 
 def _print(prediction: Prediction) -> None:

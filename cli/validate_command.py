@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.output import caption, note, print_json, print_table, usable_folder
+from cli.output import caption, duration_ns, note, print_json, print_table, usable_folder
 from cli.progress import progress
 from pipeline.errors import InputError
-from pipeline.units import format_bytes, format_ns, parse_ns
+from pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
     from calibration.validation import Validation
@@ -48,7 +48,7 @@ def command(
     """Validates and says so."""
     from calibration.validate import validate
 
-    allowed, budget_s = _ratio(tolerance), parse_ns(budget) / 1e9
+    allowed, budget_s = _ratio(tolerance), duration_ns("--budget", budget) / 1e9
     usable_folder(output)
     chosen = names or ["gpipe", "dapple", "chimera"]
     expected = _START_UP_S + 2.5 * budget_s

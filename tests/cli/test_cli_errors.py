@@ -1,0 +1,162 @@
+"""Bad input: exit status 2, one line that says what is wrong and a hint, nothing on stdout."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulator import Profile
+
+SIZE = ("--stages", 4, "--microbatches", 4)
+UNIFORM = ("--forward", "1ms", "--backward", "2ms")
+
+
+def refused(done: Any, *words: str, status: int = 2) -> None:
+    """Asserts that a command was refused in words."""
+    assert done.status == status, done
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    missing = [word for word in words if word.lower() not in done.stderr.lower()]
+    assert not missing, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("chimera", "--stages", 3, "--microbatches", 4, *UNIFORM), ("3 stages", "even", "hint")),
+        (("gpipe", "--stages", 4, "--microbatches", 0, *UNIFORM), ("microbatches", "0", "at least 1")),
+        (("gpipe", "--stages", 0, "--microbatches", 4, *UNIFORM), ("stages", "0", "at least 1")),
+        (("gpipe", *SIZE, "--forward", "1", "--backward", "2ms"), ("1", "unit", "1ms")),
+        (("gpipe", *SIZE, "--forward", "1ms", "--backward", "2 parsecs"), ("2 parsecs", "unit", "ms")),
+        (("gpipe", *SIZE, "--forward", "-1ms", "--backward", "2ms"), ("-1ms", "negative")),
+        (("chimaera", *SIZE, *UNIFORM), ("chimaera", "did you mean", "'chimera'", "gpipe", "dapple")),
+        (("chimera", *SIZE, *UNIFORM, "--set", "pears=2"), ("pears", "did you mean", "'pairs'")),
+        (("chimera", *SIZE, *UNIFORM, "--set", "pairs"), ("pairs", "key=value")),
+        (("chimera", *SIZE, *UNIFORM, "--set", "pairs=two"), ("pairs=two",)),
+        (("chimera", *SIZE, *UNIFORM, "--set", "concat=twice"), ("twice", "doubling")),
+        (("chimera", *SIZE), ("--forward", "--profile")),
+        (("chimera", *SIZE, "--forward", "1ms", "--backward-input", "1ms"), ("--backward-weight",)),
+        (("chimera", *SIZE, *UNIFORM, "--profile", "x.json"), ("--profile", "--forward")),
+        (("chimera", *SIZE, "--profile", "nowhere.json"), ("nowhere.json", "not a file")),
+        (("chimera", *UNIFORM, "--stages", 4), ("--microbatches",)),
+        (("chimera", *SIZE, *UNIFORM, "--width", 0), ("width 0",)),
+        (("chimera", *SIZE, *UNIFORM, "--engine", "simpie"), ("simpie", "simpy", "compiled")),
+        (("chimera", *SIZE, *UNIFORM, "--stages", "four"), ("--stages", "integer")),
+        (("nowhere/order.csv", *UNIFORM), ("nowhere/order.csv",)),
+    ],
+)
+def test_simulate_refuses(chimera: Any, arguments: tuple[object, ...], words: tuple[str, ...]) -> None:
+    refused(chimera("simulate", *arguments), *words)
+
+
+def test_an_unknown_command_is_answered_with_the_closest(chimera: Any) -> None:
+    refused(chimera("simulat"), "simulat", "did you mean", "'simulate'", "validate")
+
+
+def test_an_unknown_option_is_wrong_usage(chimera: Any) -> None:
+    refused(chimera("simulate", "chimera", *SIZE, *UNIFORM, "--micro-batches", 4), "no such option", "--micro-batches")
+
+
+@pytest.mark.parametrize("command", ["calibrate", "run", "validate"])
+def test_an_unknown_model_is_answered_with_the_closest(chimera: Any, tmp_path: Path, command: str) -> None:
+    name = () if command == "calibrate" else ("dapple",)
+    size = {
+        "calibrate": ("--stages", 2, "--microbatch-size", 1, "--output", tmp_path / "profile.json"),
+        "run": ("--stages", 2, "--microbatches", 2, "--output", tmp_path),
+        "validate": ("--stages", 2, "--microbatches", 2, "--output", tmp_path),
+    }[command]
+    refused(chimera(command, *name, "--model", "gpt-tinny", *size), "gpt-tinny", "'gpt-tiny'", "mlp-tiny")
+
+
+def written(path: Path, change: Any) -> Path:
+    """A sound profile's file, changed."""
+    Profile.uniform(forward="1ms", backward="2ms").save(path)
+    document = json.loads(path.read_text())
+    path.write_text(change(document) or json.dumps(document))
+    return path
+
+
+def test_a_misspelt_key_of_a_profile(chimera: Any, tmp_path: Path) -> None:
+    def misspell(document: Any) -> None:
+        cost = document["layers"][0]["costs"][0]
+        cost["foward_ns"] = cost.pop("forward_ns")
+
+    path = written(tmp_path / "profile.json", misspell)
+    refused(chimera("simulate", "gpipe", *SIZE, "--profile", path), "layers.0.costs.0.foward_ns", "'forward_ns'")
+
+
+def test_a_negative_time_in_a_profile(chimera: Any, tmp_path: Path) -> None:
+    def negate(document: Any) -> None:
+        document["layers"][0]["costs"][0]["forward_ns"] = -5
+
+    path = written(tmp_path / "profile.json", negate)
+    refused(chimera("simulate", "gpipe", *SIZE, "--profile", path), "layers.0.costs.0.forward_ns", "-5")
+
+
+def test_a_profile_cut_off(chimera: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "profile.json", lambda document: json.dumps(document)[:-20])
+    refused(chimera("simulate", "gpipe", *SIZE, "--profile", path), "profile.json", "not JSON", "truncated")
+
+
+def test_a_profile_of_another_version(chimera: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "profile.json", lambda document: document.update(schema_version=99))
+    refused(chimera("simulate", "gpipe", *SIZE, "--profile", path), "schema_version 99", "reads schema_version 1")
+
+
+def test_a_schedule_of_another_version(chimera: Any, tmp_path: Path) -> None:
+    path = tmp_path / "order.json"
+    path.write_text('{"schema_version": 7}')
+    refused(chimera("check", path), "schema_version", "7")
+
+
+def test_a_schedule_cut_off(chimera: Any, tmp_path: Path) -> None:
+    path = tmp_path / "order.json"
+    path.write_text('{"schema_version": 1, "schedule": "gpi')
+    refused(chimera("check", path), "order.json", "cut off")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("simulate", "gpipe", *SIZE, *UNIFORM, "--trace"),
+        ("simulate", "gpipe", *SIZE, *UNIFORM, "--plot"),
+        ("compare", *SIZE, *UNIFORM, "--plot"),
+        ("schedule", "gpipe", *SIZE, "--output"),
+        ("calibrate", "--model", "mlp-tiny", "--stages", 2, "--microbatch-size", 1, "--output"),
+        ("run", "gpipe", "--model", "mlp-tiny", "--stages", 2, "--microbatches", 2, "--output"),
+        ("validate", "gpipe", "--model", "mlp-tiny", "--stages", 2, "--microbatches", 2, "--output"),
+    ],
+)
+def test_an_unwritable_output_is_said_before_anything_is_computed(
+    chimera: Any, monkeypatch: pytest.MonkeyPatch, folder_under_a_file: Path, arguments: tuple[object, ...]
+) -> None:
+    def must_not_run(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("computed before the output was tried")
+
+    monkeypatch.setattr("simulator.simulate", must_not_run)
+    monkeypatch.setattr("executor.launch.launch", must_not_run)
+    refused(chimera(*arguments, folder_under_a_file / "out.png"), "folder", "not a directory")
+
+
+def test_a_picture_needs_a_format_that_can_be_drawn(chimera: Any, tmp_path: Path) -> None:
+    refused(chimera("simulate", "gpipe", *SIZE, *UNIFORM, "--plot", tmp_path / "x.txt"), "x.txt", "png", "svg", "pdf")
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback(process: Any) -> None:
+    done = process("--debug", "simulate", "chimaera", *SIZE, *UNIFORM)
+    assert done.status != 0 and "Traceback" in done.stderr and "chimaera" in done.stderr
+
+
+def test_debug_is_accepted_at_the_end_too(process: Any) -> None:
+    assert "Traceback" in process("simulate", "chimaera", *SIZE, *UNIFORM, "--debug").stderr
+
+
+def test_ctrl_c_is_130(chimera: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("simulator.simulate", interrupted)
+    done = chimera("simulate", "gpipe", *SIZE, *UNIFORM)
+    assert done.status == 130 and "Traceback" not in done.stderr
