@@ -36,6 +36,7 @@ def serve(target: str, payload: Mapping[str, Any], member: Membership, folder: P
     os.environ.update(member.variables())
     pinned = _pin(member)
     torch.set_num_threads(1)
+    (folder / f"rank-{member.rank}.pid").write_text(str(os.getpid()))
     progress = Progress(folder / f"rank-{member.rank}.action")
     try:
         context = _join(member, folder, progress, pinned)

@@ -41,12 +41,14 @@ def losses(results: Sequence[_Record], label: str) -> list[float]:
 def partial_results(output: Path, ranks: int, devices: Mapping[str, int]) -> list[dict[str, Any]]:
     """What the journals of a run that was cut short hold, in the shape of its results.
 
-    `devices[label]` is the number of devices of each case's pipeline.
+    `devices[label]` is the number of devices of each case's pipeline. Warm-up is left out.
     """
     found = []
     for rank in range(ranks):
         cases: dict[str, list[_Record]] = {label: [] for label in devices}
         for record in read_journal(output, rank):
+            if record["round"] < 0:
+                continue
             cases[record["label"]].append(record)
         found.append(
             {"cases": cases, "devices": dict(devices), "compute": dict.fromkeys(devices, "real"), "peak_memory_bytes": {}}

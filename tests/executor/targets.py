@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from executor.context import RankContext
+from executor.job import Job, set_up
 from executor.setup import Prepared
 from executor.verify import difference
 from pipeline.errors import InputError
@@ -51,3 +52,12 @@ def refuse(context: RankContext, payload: Mapping[str, Any]) -> None:
 def wait(context: RankContext, payload: Mapping[str, Any]) -> None:
     (context.output / "ranks" / f"waiting-{context.rank}").touch()
     time.sleep(60)
+
+
+def growth(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
+    job = Job.from_payload(payload)
+    (item,) = set_up(context, job)
+    item.iterate()
+    before = len(os.listdir("/proc/self/fd"))
+    sizes = [item.iterate()["rss_bytes"] for _ in range(job.iterations)]
+    return {"files": [before, len(os.listdir("/proc/self/fd"))], "rss_bytes": sizes}

@@ -1,0 +1,193 @@
+"""Real runs: what they report, what they leave when cut short, and what they must survive."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import threading
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executor.job import Case, Job
+from executor.journal import read_journal
+from executor.launch import launch
+from executor.results import losses, partial_results, timelines
+from pipeline.actions import Kind
+from pipeline.errors import InputError, RunError
+from pipeline.files import schedule_json
+from pipeline.metrics import measure
+from pipeline.models import GPT, MLP, ModelConfig, config_dict
+from pipeline.schedule import Schedule
+from pipeline.schedules import build
+
+pytestmark = pytest.mark.multiprocess
+
+MODEL = MLP("mlp", blocks=6, hidden=64, features=16, classes=4)
+
+
+def _case(name: str, stages: int = 2, microbatches: int = 4, rows: int = 8, **more: Any) -> Case:
+    return Case(name, schedule_json(build(name, stages=stages, microbatches=microbatches)), rows, **more)
+
+
+def _run(model: ModelConfig, cases: list[Case], output: Path, ranks: int = 2, deadline_s: float = 120, **settings: Any) -> Any:
+    job = Job(config_dict(model), tuple(cases), **settings)
+    return launch("executor.job:run_job", job.payload(), ranks=ranks, output=output, deadline_s=deadline_s)
+
+
+def test_timelines_hold_every_action_of_the_plan_in_order(tmp_path: Path) -> None:
+    cases = [_case("gpipe"), _case("chimera"), _case("data-parallel")]
+    results = _run(MODEL, cases, tmp_path, rounds=2)
+    for case in cases:
+        schedule = build(case.label, stages=2, microbatches=4)
+        measured = timelines(results, case.label)
+        assert len(measured) == 2 and all(t.source == "measured" and t.devices == 2 for t in measured)
+        for timeline in measured:
+            for device in range(2):
+                row = timeline.of_device(device)
+                assert tuple(span.action for span in row) == schedule.actions[device]
+                assert all(a.start_ns <= a.end_ns <= b.start_ns for a, b in pairwise(row))
+            assert 0 < max(span.end_ns for span in timeline.spans) <= timeline.end_ns
+            # The bubble of two stages lies between that of an ideal machine and nonsense.
+            assert 0 <= measure(timeline).bubble_ratio < 1
+            for t in timeline.transfers:
+                assert t.posted_ns <= t.needed_ns <= t.arrived_ns and t.sent_ns <= t.arrived_ns
+                assert t.size_bytes == 8 * 64 * 4
+        stages_stepped = {(s.device, s.action.parts[0].stage) for s in measured[0].spans if s.stream == "optimizer"}
+        assert stages_stepped == {(d, s) for d in range(2) for s in schedule.stages_on(d)}
+        assert any(s.stream == "sync" for s in measured[0].spans) == (schedule.replicas > 1)
+
+
+def test_all_cases_see_the_same_data_and_reset_starts_over(tmp_path: Path) -> None:
+    cases = [_case("gpipe"), _case("chimera"), _case("dapple", microbatches=2, rows=8)]
+    results = _run(MODEL, cases, tmp_path, rounds=3, warmup=0, reset=True, optimizer="sgd")
+    first = losses(results, "gpipe")
+    assert first[0] == first[1] == first[2]
+    assert losses(results, "chimera") == pytest.approx(first, rel=1e-6)
+
+
+def test_a_small_gpt_learns_real_text(tmp_path: Path) -> None:
+    model = GPT("gpt", blocks=2, hidden=64, heads=4, sequence=32, vocabulary=256)
+    results = _run(model, [_case("chimera", rows=4)], tmp_path, iterations=50, warmup=0, learning_rate=3e-3, memory=False)
+    found = losses(results, "chimera")
+    # From about ln(256) = 5.55 to well below what letter frequencies alone would give (about 3.3).
+    assert 5 < found[0] < 6.2
+    assert statistics.mean(found[-5:]) < 3.3
+
+
+def test_two_copies_are_shown_one_at_a_time(tmp_path: Path) -> None:
+    results = _run(MODEL, [_case("dapple", width=2)], tmp_path, ranks=4)
+    for copy in (0, 1):
+        (timeline,) = timelines(results, "dapple", copy=copy)
+        assert timeline.devices == 2 and {span.device for span in timeline.spans} == {0, 1}
+
+
+def test_peak_memory_counts_weights_gradients_optimizer_and_stored_activations(tmp_path: Path) -> None:
+    # By hand, float32: a stage of k hidden layers (Linear, GELU; h wide) stores for each of its k layers
+    # the product before GELU and the input, B h each; the input of stage 1 is the received message.
+    # Stage 1 ends with the head: its input, and the log-probabilities of B x classes.
+    rows, h = 512, 64
+    results = _run(MODEL, [_case("gpipe", rows=rows), _case("dapple", rows=rows)], tmp_path, optimizer="adamw")
+    peaks = {name: [r["memory"][name] for r in results] for name in ("gpipe", "dapple")}
+    parameters = [16 * h + h + 3 * (h * h + h), 3 * (h * h + h) + h * 4 + 4]
+    for device in (0, 1):
+        expected = 4 * parameters[device] * 4  # weights, gradients and AdamW's two moments
+        assert peaks["gpipe"][device]["baseline_bytes"] == pytest.approx(expected, abs=1024)
+    one = rows * h * 4
+    # Stage 0 has 4 layers: 4 products and 3 inputs (the first is the batch) stay, and its output until sent.
+    net = {name: n for name, _, n in peaks["dapple"][0]["actions"] if name.startswith("0F")}
+    assert set(net.values()) == {8 * one}
+    # GPipe holds N = 4 micro-batches on device 0, DAPPLE min(N, D) = 2 (reference/schedules.md): the
+    # difference of the peaks is two micro-batches, give or take two messages on the way.
+    difference = peaks["gpipe"][0]["peak_bytes"] - peaks["dapple"][0]["peak_bytes"]
+    assert difference == pytest.approx(2 * 8 * one, abs=2 * one)
+
+
+def test_recomputation_keeps_the_inputs_only(tmp_path: Path) -> None:
+    plain = build("gpipe", stages=2, microbatches=4)
+    again = replace(plain, recompute=True)
+    cases = [Case(label, schedule_json(item), 512) for label, item in (("plain", plain), ("recompute", again))]
+    results = _run(MODEL, cases, tmp_path)
+    net = {
+        label: next(n for name, _, n in results[0]["memory"][label]["actions"] if name == "0F3") for label in ("plain", "recompute")
+    }
+    assert net["recompute"] <= 512 * 64 * 4 < net["plain"]  # its output, to be sent, and nothing else
+
+
+def _pace(stages: int, milliseconds: float) -> tuple[dict[str, int], ...]:
+    forward = round(milliseconds * 1e6)
+    return tuple({"forward_ns": forward, "backward_ns": 2 * forward, "step_ns": 0} for _ in range(stages))
+
+
+@pytest.mark.slow
+def test_paced_compute_takes_the_time_it_is_given(tmp_path: Path) -> None:
+    # GPipe, F = 5 ms, B = 10 ms, D = 4, N = 4: (N + D - 1)(F + B) = 105 ms plus what messages cost,
+    # on however few cores; the bubble ratio is (D-1)/(N+D-1) = 3/7.
+    results = _run(MODEL, [_case("gpipe", stages=4, pace=_pace(4, 5))], tmp_path, ranks=4, rounds=5)
+    measured = timelines(results, "gpipe")
+    spans = [span for t in measured for span in t.spans if span.stream == "compute"]
+    for kind, expected in ((Kind.F, 5e6), (Kind.B, 10e6)):
+        durations = [span.end_ns - span.start_ns for span in spans if span.action.kind is kind]
+        assert statistics.median(durations) == pytest.approx(expected, rel=0.01)
+    assert all(t.source == "paced" for t in measured)
+    assert statistics.median(t.end_ns for t in measured) == pytest.approx(105e6, rel=0.15)
+    assert statistics.median(measure(t).bubble_ratio for t in measured) == pytest.approx(3 / 7, abs=0.06)
+
+
+@pytest.mark.slow
+def test_messages_of_32_mib_pass_without_deadlock(tmp_path: Path) -> None:
+    # 8192 samples x 1024 x 4 bytes = 32 MiB; paced, so that only the messages are heavy.
+    wide = MLP("wide", blocks=2, hidden=1024, features=4, classes=2)
+    names = ("gpipe", "dapple", "chimera")
+    cases = [_case(name, rows=8192, pace=_pace(2, 1)) for name in names]
+    results = _run(wide, cases, tmp_path, rounds=2)
+    for name in names:
+        transfers = [t for timeline in timelines(results, name) for t in timeline.transfers]
+        assert {t.size_bytes for t in transfers} == {32 << 20} and len(transfers) == 2 * 2 * 4
+
+
+def _kill_later(output: Path, rank: int, iterations: int) -> threading.Thread:
+    """Kills a rank once it has completed some iterations."""
+
+    def wait_and_kill() -> None:
+        while len(read_journal(output, rank)) < iterations:
+            time.sleep(0.02)
+        os.kill(int((output / "ranks" / f"rank-{rank}.pid").read_text()), signal.SIGKILL)
+
+    thread = threading.Thread(target=wait_and_kill, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_run_cut_short_names_the_rank_and_keeps_its_completed_iterations(tmp_path: Path) -> None:
+    killer = _kill_later(tmp_path, rank=1, iterations=5)
+    with pytest.raises(RunError, match=r"rank 1 was killed by SIGKILL"):
+        _run(MODEL, [_case("chimera")], tmp_path, iterations=100_000, warmup=0, memory=False)
+    killer.join(5)
+    left = timelines(partial_results(tmp_path, 2, {"chimera": 2}), "chimera")
+    assert len(left) >= 4
+    assert all(len(timeline.of_device(device)) == 8 for timeline in left for device in (0, 1))
+
+
+def test_a_case_that_needs_more_ranks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"needs 4 ranks where 2 were started"):
+        _run(MODEL, [_case("gpipe", stages=4)], tmp_path)
+
+
+def test_half_a_sample_is_refused(tmp_path: Path) -> None:
+    schedule: Schedule = build("chimera", stages=2, microbatches=4, concat="halving")
+    with pytest.raises(InputError, match="half a sample"):
+        _run(MODEL, [Case("halving", schedule_json(schedule), 1)], tmp_path)
+
+
+@pytest.mark.slow
+def test_200_iterations_leave_no_file_or_memory_behind(tmp_path: Path) -> None:
+    job = Job(config_dict(MODEL), (_case("chimera", rows=64),), iterations=200, warmup=0, memory=False)
+    for found in launch("tests.executor.targets:growth", job.payload(), ranks=2, output=tmp_path, deadline_s=120):
+        assert found["files"][1] == found["files"][0]
+        assert found["rss_bytes"][-1] - found["rss_bytes"][20] < 4 << 20
