@@ -1,4 +1,4 @@
-"""What a pipelined run reveals: stage times, dispatch gaps, message delays and closing costs, in place.
+"""What pipelined runs reveal: stage times in place, their context, message delays and closing costs.
 
 Isolated timings miss what happens between and around the actions of a real pipeline, so the last
 word belongs to short runs through the executor. Everything here reads measured timelines only.
@@ -6,69 +6,102 @@ word belongs to short runs through the executor. Everything here reads measured 
 
 from __future__ import annotations
 
-__all__ = ["InPlace", "observe"]
+__all__ = ["Context", "InPlace", "Observation", "observe"]
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from pipeline.actions import Action, Kind
 from pipeline.dependencies import message_for
 from pipeline.schedule import Schedule
 from pipeline.timeline import Span, Timeline
 
+Context = Literal["fresh", "after-backward", "own-forward"]
+"""What the device did before: see `simulator.profile.Locality`."""
+Start = Literal["waited", "ready", "unclear", "first"]
+"""Whether a message made the action wait, was long there, or came at about the right time."""
 _PRODUCER = {Kind.F: (-1, (Kind.F,)), Kind.B: (1, (Kind.B, Kind.I)), Kind.I: (1, (Kind.B, Kind.I))}
 _CLEARLY_NS = 500_000
-"""A message counts as waited for, or as long there, only by this margin: the rest tells neither."""
+
+
+class Observation(NamedTuple):
+    """One computation: how long it took, and how long after it could have started it did start."""
+
+    stage: int
+    kind: Kind
+    context: Context
+    duration_ns: int
+    start: Start
+    delay_ns: int
 
 
 @dataclass(slots=True)
 class InPlace:
-    """Samples in nanoseconds, gathered over many iterations of one or several schedules.
+    """Observations in nanoseconds, gathered over many iterations of one or several schedules.
 
-    `compute[(stage, kind)]` are span lengths, `gaps` the pauses of a device between two actions
-    when nothing was missing, `edges[kind]` the delay from the end of a producer to the start of a
-    consumer that was waiting for it, `steps[stage]` optimizer steps, `reduce_rates` pairs of (bytes,
-    ns) of all-reduces, `tails` what follows the last span of the iteration.
+    `steps[stage]` are optimizer steps, `reduces` pairs of (bytes, ns) of all-reduces, `tails` what
+    follows the last span of an iteration.
     """
 
-    compute: dict[tuple[int, Kind], list[int]] = field(default_factory=lambda: defaultdict(list))
-    gaps: list[int] = field(default_factory=list)
-    edges: dict[Kind, list[int]] = field(default_factory=lambda: defaultdict(list))
-    reduce_rates: list[tuple[int, int]] = field(default_factory=list)
+    actions: list[Observation] = field(default_factory=list)
+    reduces: list[tuple[int, int]] = field(default_factory=list)
     steps: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     tails: list[int] = field(default_factory=list)
 
 
-def observe(
-    schedule: Schedule, timelines: Iterable[Timeline], gradient_bytes: Sequence[int], into: InPlace | None = None
-) -> InPlace:
-    """Adds what the timelines of `schedule` show to `into` (a new InPlace by default).
+def observe(schedule: Schedule, timelines: Iterable[Timeline], gradient_bytes: Sequence[int], into: InPlace) -> None:
+    """Adds what the timelines of `schedule` show to `into`.
 
     `gradient_bytes[stage]` is what an all-reduce of that stage carries.
     """
-    found = into or InPlace()
     for timeline in timelines:
         rows = [timeline.of_device(device) for device in range(timeline.devices)]
         ends = {part: span.end_ns for row in rows for span in row for part in span.action.parts}
         for row in rows:
-            _observe_device(schedule, row, ends, found)
-        _observe_closing(timeline, gradient_bytes, found)
+            into.actions += _observations(schedule, row, ends)
+        _observe_closing(timeline, gradient_bytes, into)
+
+
+def _observations(schedule: Schedule, row: tuple[Span, ...], ends: dict[Action, int]) -> list[Observation]:
+    found = []
+    before: Span | None = None
+    for span in row:
+        if isinstance(span.action, Action):
+            start, delay = _start(schedule, span, before, ends)
+            context = _context(span.action, before)
+            found.append(
+                Observation(span.action.stage, span.action.kind, context, span.end_ns - span.start_ns, start, delay)
+            )
+        before = span
     return found
 
 
-def _observe_device(schedule: Schedule, row: tuple[Span, ...], ends: dict[Action, int], found: InPlace) -> None:
-    free: int | None = None
-    for span in row:
-        if isinstance(span.action, Action):
-            found.compute[span.action.stage, span.action.kind].append(span.end_ns - span.start_ns)
-        produced = [end for part in span.action.parts if (end := _produced(schedule, part, ends)) is not None]
-        ready = max(produced, default=None)
-        if ready is not None and (free is None or ready > free + _CLEARLY_NS):
-            found.edges[span.action.parts[0].kind].append(span.start_ns - ready)
-        elif free is not None and (ready is None or ready < free - _CLEARLY_NS):
-            found.gaps.append(span.start_ns - free)
-        free = span.end_ns
+def _context(action: Action, before: Span | None) -> Context:
+    if before is None:
+        return "fresh"
+    previous = before.action.parts[-1]
+    if action.kind is Kind.F and previous.kind in (Kind.B, Kind.W):
+        return "after-backward"
+    own = (action.stage, action.microbatch) == (previous.stage, previous.microbatch)
+    if action.kind in (Kind.B, Kind.I) and previous.kind is Kind.F and own:
+        return "own-forward"
+    return "fresh"
+
+
+def _start(schedule: Schedule, span: Span, before: Span | None, ends: dict[Action, int]) -> tuple[Start, int]:
+    """How the action came to start when it did, and nanoseconds since it could have started."""
+    produced = [end for part in span.action.parts if (end := _produced(schedule, part, ends)) is not None]
+    sent = max(produced, default=None)
+    if before is None:
+        return ("first", 0) if sent is None else ("waited", span.start_ns - sent)
+    free = before.end_ns
+    if sent is None or sent < free - _CLEARLY_NS:
+        return "ready", span.start_ns - free
+    if sent > free + _CLEARLY_NS:
+        return "waited", span.start_ns - sent
+    return "unclear", span.start_ns - max(sent, free)
 
 
 def _produced(schedule: Schedule, action: Action, ends: dict[Action, int]) -> int | None:
@@ -87,14 +120,14 @@ def _observe_closing(timeline: Timeline, gradient_bytes: Sequence[int], found: I
     for device in range(timeline.devices):
         reduces = timeline.of_device(device, "sync")
         if reduces:
-            found.reduce_rates.append(_rate(reduces, gradient_bytes))
+            found.reduces.append(_reduce(reduces, gradient_bytes))
         for span in timeline.of_device(device, "optimizer"):
             found.steps[span.action.parts[0].stage].append(span.end_ns - span.start_ns)
     if timeline.spans:
         found.tails.append(timeline.end_ns - max(span.end_ns for span in timeline.spans))
 
 
-def _rate(reduces: Sequence[Span], gradient_bytes: Sequence[int]) -> tuple[int, int]:
+def _reduce(reduces: Sequence[Span], gradient_bytes: Sequence[int]) -> tuple[int, int]:
     """Mean bytes and mean share of the time: all-reduces of one device that overlap share its links."""
     busy, reached = 0, 0
     for span in sorted(reduces, key=lambda span: span.start_ns):

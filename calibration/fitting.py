@@ -7,17 +7,17 @@ so that its stage agrees with the pipelined runs.
 
 from __future__ import annotations
 
-__all__ = ["Measurements", "fit_profile"]
+__all__ = ["Measurements", "fit_profile", "in_place_times"]
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from calibration.estimate import InPlace
+from calibration.estimate import Context, InPlace, Observation, Start
 from calibration.fit import Line, fit_line
 from calibration.statistics import relative_spread
 from pipeline.actions import Kind
@@ -28,6 +28,7 @@ from simulator.profile import (
     Jitter,
     LayerCost,
     LinkCost,
+    Locality,
     MeasuredReduce,
     OptimizerCost,
     Overheads,
@@ -55,41 +56,77 @@ class Measurements:
 def fit_profile(name: str, found: Measurements, provenance: Mapping[str, object]) -> Profile:
     """The cost profile of a session's measurements."""
     in_place = found.in_place
-    gap = round(median(in_place.gaps)) if in_place.gaps else 0
+    gap = _delay(in_place, "ready") or 0
+    locality, stage_ns = in_place_times(in_place)
     return Profile(
         name=name,
-        layers=_layers(found),
+        layers=_layers(found, stage_ns),
         model=config_dict(found.config),
         input_bytes_per_sample=_input_bytes(found),
         links={"local": _link(found, gap)},
         all_reduce=_all_reduce(found),
         optimizer=_optimizer(found),
         overheads=Overheads(dispatch_ns=gap, iteration_ns=round(median(in_place.tails))),
+        locality=locality,
         jitter=Jitter(action_quantiles=_residuals(in_place)),
         provenance=provenance,
     )
+
+
+def in_place_times(in_place: InPlace) -> tuple[Locality, dict[tuple[int, Kind], float]]:
+    """What a full cache is worth, and per (stage, kind) the time without that advantage.
+
+    A factor is the median, over the stages seen in both contexts, of the ratio of their medians;
+    a stage seen only with the advantage is divided by it. Without comparison the factor is 1.
+    """
+    times: dict[tuple[int, Kind, Context], list[int]] = defaultdict(list)
+    for seen in in_place.actions:
+        times[seen.stage, seen.kind, seen.context].append(seen.duration_ns)
+    medians = {key: median(samples) for key, samples in times.items()}
+
+    def factor(kind: Kind, context: Context) -> float:
+        ratios = [
+            time / medians[stage, kind, "fresh"]
+            for (stage, of, where), time in medians.items()
+            if of is kind and where == context and (stage, kind, "fresh") in medians
+        ]
+        return median(ratios) if ratios else 1.0
+
+    locality = Locality(factor(Kind.F, "after-backward"), factor(Kind.B, "own-forward"))
+    advantage = {"fresh": 1.0, "after-backward": locality.forward_after_backward,
+                 "own-forward": locality.backward_after_own_forward}  # fmt: skip
+    pooled: dict[tuple[int, Kind], list[float]] = defaultdict(list)
+    for seen in in_place.actions:
+        pooled[seen.stage, seen.kind].append(seen.duration_ns / advantage[seen.context])
+    return locality, {key: median(samples) for key, samples in pooled.items()}
+
+
+def _delay(in_place: InPlace, start: Start) -> int | None:
+    """The median delay of the actions that started in this way; None if there were none."""
+    delays = [seen.delay_ns for seen in in_place.actions if seen.start == start]
+    return round(median(delays)) if delays else None
 
 
 def _probe(found: Measurements, index: int) -> Mapping[str, Any]:
     return next(probe["layers"][str(index)] for probe in found.probes if str(index) in probe["layers"])
 
 
-def _layers(found: Measurements) -> tuple[LayerCost, ...]:
+def _layers(found: Measurements, stage_ns: Mapping[tuple[int, Kind], float]) -> tuple[LayerCost, ...]:
     described = layers(found.config)
     costs: list[LayerCost] = []
     for stage, cut in enumerate(default_partition(found.config, found.stages)):
         probes = [_probe(found, index) for index in cut]
-        forward = _scale(found.in_place.compute.get((stage, Kind.F)), [probe["forward"] for probe in probes])
-        backward = _scale(found.in_place.compute.get((stage, Kind.B)), [probe["backward"] for probe in probes])
+        forward = _scale(stage_ns.get((stage, Kind.F)), [probe["forward"] for probe in probes])
+        backward = _scale(stage_ns.get((stage, Kind.B)), [probe["backward"] for probe in probes])
         for index, probe in zip(cut, probes, strict=True):
             costs.append(_layer(described[index], probe, found.microbatch_size, forward, backward))
     return tuple(costs)
 
 
-def _scale(stage_samples: Sequence[int] | None, layer_samples: Iterable[Sequence[int]]) -> float:
-    """In-place stage time over the sum of its layers' isolated times; 1 without pipelined samples."""
+def _scale(stage_ns: float | None, layer_samples: Iterable[Sequence[int]]) -> float:
+    """In-place stage time over the sum of its layers' isolated times; 1 without pipelined runs."""
     isolated = sum(median(samples) for samples in layer_samples)
-    return median(stage_samples) / isolated if stage_samples and isolated else 1.0
+    return stage_ns / isolated if stage_ns and isolated else 1.0
 
 
 def _layer(layer: Layer, probe: Mapping[str, Any], size: int, forward: float, backward: float) -> LayerCost:
@@ -128,9 +165,9 @@ def _link(found: Measurements, gap: int) -> LinkCost:
     line = _line(found, "messages")
     if line is None:
         return LinkCost()
-    delays = list(chain.from_iterable(found.in_place.edges.values()))
+    delay = _delay(found.in_place, "waited")
     transfer = line.beta_ns_per_byte * _boundary_bytes(found)
-    latency = median(delays) - gap - transfer if delays else line.alpha_ns
+    latency = line.alpha_ns if delay is None else delay - gap - transfer
     return LinkCost(latency_ns=max(round(latency), 0), bandwidth_bytes_per_s=line.bandwidth_bytes_per_s)
 
 
@@ -140,7 +177,7 @@ def _all_reduce(found: Measurements) -> AllReduceCost:
     if line is None:
         return AllReduceCost()
     ranks = len(found.probes)
-    in_place = found.in_place.reduce_rates
+    in_place = found.in_place.reduces
     typical = [line.at(size) for size, _ in in_place]
     scale = median(time / guess for (_, time), guess in zip(in_place, typical, strict=True)) if in_place else 1.0
     sizes = sorted({int(size) for size in found.probes[0]["reduces"]})
@@ -168,12 +205,20 @@ def _optimizer(found: Measurements) -> OptimizerCost:
 
 
 def _residuals(in_place: InPlace) -> tuple[float, ...]:
-    """Quantiles of duration / median - 1 over all compute actions; the outermost are the 0.5 % ones."""
+    """Quantiles of an action's relative residual; the outermost are the 0.5 % ones.
+
+    An action's residual is its duration beyond the median of its stage, kind and context, plus its
+    start delay beyond the median of its kind of start: late starts are noise as much as slow work.
+    """
+    groups: dict[tuple[object, ...], list[Observation]] = defaultdict(list)
+    for seen in in_place.actions:
+        groups[seen.stage, seen.kind, seen.context].append(seen)
+    usual = {start: _delay(in_place, start) or 0 for start in ("waited", "ready", "unclear", "first")}
     residuals: list[float] = []
-    for samples in in_place.compute.values():
-        centre = median(samples)
-        residuals += [sample / centre - 1 for sample in samples]
+    for members in groups.values():
+        centre = median(seen.duration_ns for seen in members)
+        residuals += [(seen.duration_ns - centre + seen.delay_ns - usual[seen.start]) / centre for seen in members]
     if len(residuals) < _QUANTILES:
         return ()
     grid = np.linspace(0.005, 0.995, _QUANTILES)
-    return tuple(float(value) for value in np.quantile(residuals, grid))
+    return tuple(max(float(value), -0.9) for value in np.quantile(residuals, grid))

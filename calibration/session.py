@@ -64,10 +64,17 @@ class Session:
 
 
 def calibration_schedules(stages: int) -> dict[str, Schedule]:
-    """The short pipelined runs: DAPPLE with D+1 micro-batches and, for even D, Chimera with D."""
-    found = {"calibration-dapple": build("dapple", stages=stages, microbatches=stages + 1)}
+    """The short pipelined runs: GPipe and DAPPLE with D+1 micro-batches and, for even D, Chimera with 2D.
+
+    GPipe shows computations on memory not used for long, DAPPLE those on memory just freed, Chimera
+    both, messages that arrive just in time, and the all-reduce.
+    """
+    found = {
+        "calibration-gpipe": build("gpipe", stages=stages, microbatches=stages + 1),
+        "calibration-dapple": build("dapple", stages=stages, microbatches=stages + 1),
+    }
     if stages % 2 == 0:
-        found["calibration-chimera"] = build("chimera", stages=stages, microbatches=stages)
+        found["calibration-chimera"] = build("chimera", stages=stages, microbatches=2 * stages)
     return found
 
 

@@ -214,5 +214,6 @@ class Replay:
             raise self.fault(device, position, "would cross the end of the pipeline") from None
 
     def fault(self, device: int, position: int, derived: str, remedy: str = "") -> ScheduleError:
+        """The error that points at one action of one device."""
         given = f"device {device}, position {position}: {self.rows[device][position]}"
         return ScheduleError(given, derived, remedy, device=device, position=position)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["chrome_trace"]
+__all__ = ["chrome_trace", "save_trace"]
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.actions import Kind
+from pipeline.atomic_file import write_text
 from pipeline.timeline import MemoryEvent, Span, Timeline, Transfer
 
 Event = dict[str, Any]
@@ -56,6 +59,11 @@ def chrome_trace(timelines: Mapping[str, Timeline]) -> dict[str, Any]:
         "otherData": {label: _about(timeline) for label, timeline in timelines.items()},
         "traceEvents": events,
     }
+
+
+def save_trace(timelines: Mapping[str, Timeline], path: str | Path) -> None:
+    """Writes `chrome_trace(timelines)` to a file, whole or not at all; InputError if it cannot."""
+    write_text(path, json.dumps(chrome_trace(timelines)))
 
 
 def _about(timeline: Timeline) -> dict[str, object]:

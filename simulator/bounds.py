@@ -42,7 +42,7 @@ def lower_bound_ns(workload: Workload) -> int:
         for (stage, kind, doubled, halved), count in pieces.items()
     )
     devices = workload.plan.schedule.devices
-    overlap = min(durations.profile.overheads.overlap_factor, 1.0)
+    overlap = min(durations.profile.overheads.overlap_factor, 1.0) * durations.profile.locality.least
     bound = max(-(-total // devices), _chain_ns(durations, any(halved for *_, halved in pieces)))
     return bound if overlap == 1.0 else floor(overlap * bound)
 

@@ -46,14 +46,29 @@ class Durations:
         """Costs of one stage for `share` of a micro-batch."""
         return self.table(share)[stage]
 
-    def compute_ns(self, action: Step) -> int:
-        """Duration of a computation, corrections of the profile included."""
+    def compute_ns(self, action: Step, previous: Step | None = None) -> int:
+        """Duration of a computation, corrections of the profile included.
+
+        `previous` is what its device computed before it: see `simulator.profile.Locality`.
+        """
         parts = action.parts
+        if previous is not None:
+            factor = self._locality(action, previous)
+            if factor != 1.0:
+                return round(factor * self._part_ns(parts[0]))
         if len(parts) == 1:
             return self._part_ns(parts[0])
         factor = self.profile.overheads.overlap_factor
         total = sum(self._part_ns(part) for part in parts)
         return total if factor == 1.0 else round(factor * total)
+
+    def _locality(self, action: Step, previous: Step) -> float:
+        kind, before = action.kind, previous.kind
+        if kind is Kind.F and before in (Kind.B, Kind.W):
+            return self.profile.locality.forward_after_backward
+        if kind in (Kind.B, Kind.I) and before is Kind.F and action.parts[0][::2] == previous.parts[0][::2]:
+            return self.profile.locality.backward_after_own_forward
+        return 1.0
 
     def _part_ns(self, part: Action) -> int:
         stage, kind, _, also, half = part

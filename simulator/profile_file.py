@@ -29,6 +29,7 @@ _PLACES: dict[str, type[Any]] = {
     "measured": shapes.MeasuredReduce,
     "optimizer": shapes.OptimizerCost,
     "overheads": shapes.Overheads,
+    "locality": shapes.Locality,
     "jitter": shapes.Jitter,
 }
 

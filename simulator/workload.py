@@ -18,7 +18,7 @@ from pipeline.schedule import Plan
 from simulator.collectives import all_reduce_ns
 from simulator.durations import Durations
 from simulator.network import Network
-from simulator.profile import Profile
+from simulator.profile import Locality, Profile
 
 
 class OpCode(IntEnum):
@@ -138,6 +138,8 @@ class Workload:
         done: set[tuple[object, ...]] = set()
         occurrences: dict[int, int] = defaultdict(int)
         compute_ns = self.durations.compute_ns
+        local = self.profile.locality != Locality()
+        previous: Step | None = None
         for action in row:
             kind = action.kind
             if kind is _RECV_F or kind is _RECV_B:
@@ -159,7 +161,8 @@ class Workload:
                 waits_for = launched[action.stage, reductions - 1] if reductions else -1
                 ops.append(_op((STEP, action, (), waits_for)))
             else:
-                work.append(compute_ns(action))
+                work.append(compute_ns(action, previous))
+                previous = action if local else None
                 ops.append(_op((COMPUTE, action, self._needs(action, done, numbers), -1)))
         self.ops.append(ops)
         self.work_ns.append(work)
