@@ -28,7 +28,6 @@ def draw_comparison(timelines: Mapping[str, Timeline], path: str | Path, *, titl
     axes = figure.add_subplot()
     longest = max(timeline.end_ns for timeline in shown)
     scale = time_axis(axes, longest, width, total, height / devices)
-    parts = parts_of(shown[0])
     for band, timeline in enumerate(shown):
         parts = parts_of(timeline)
         for device in range(timeline.devices):
@@ -37,4 +36,5 @@ def draw_comparison(timelines: Mapping[str, Timeline], path: str | Path, *, titl
     labels = [f"{name}\nbubble {measure(timeline).bubble_ratio:.1%}" for name, timeline in timelines.items()]
     axes.set_yticks([(band + 0.5) * devices for band in range(len(shown))], labels)
     headline(axes, title, f"{len(shown)} schedules, {devices} devices each")
-    return finish(figure, path, caption, _MARGINS, legend_handles(shown, parts))
+    richest = max(map(parts_of, shown), key=lambda parts: parts.count)
+    return finish(figure, path, caption, _MARGINS, legend_handles(shown, richest))
