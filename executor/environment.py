@@ -96,7 +96,8 @@ def _first_address(given: Mapping[str, str]) -> str:
             if word.startswith("NodeAddr="):
                 return word.removeprefix("NodeAddr=")
     except (OSError, subprocess.SubprocessError, IndexError) as error:
-        raise RunError(f"nodes {nodes!r}", f"scontrol does not tell their addresses: {error}", "export MASTER_ADDR") from error
+        derived = f"scontrol does not tell their addresses: {error}"
+        raise RunError(f"nodes {nodes!r}", derived, "export MASTER_ADDR") from error
     return first
 
 

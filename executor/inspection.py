@@ -1,12 +1,33 @@
-"""What the runtime looks up in a plan before it runs."""
+"""What the runtime looks up in a plan before it runs: messages, and which samples go together."""
 
 from __future__ import annotations
 
-__all__ = ["halved", "message_of"]
+__all__ = ["Piece", "extents", "halved", "message_of", "pieces_of"]
+
+from typing import NamedTuple
 
 from pipeline.actions import SENDS, Action, Kind
 from pipeline.dependencies import Message, message_for, messages_from
 from pipeline.schedule import Schedule
+
+
+class Piece(NamedTuple):
+    """Samples that go through the backward together: a micro-batch, or half of one.
+
+    `start` and `stop` are its rows in the tensor of its forward; `share` is its part of the whole
+    mini-batch, by which the mean loss of its samples is weighted.
+    """
+
+    microbatch: int
+    half: int
+    start: int
+    stop: int
+    share: float
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """(micro-batch, half): what names it in a backward."""
+        return self.microbatch, self.half
 
 
 def halved(schedule: Schedule, device: int) -> frozenset[tuple[int, int]]:
@@ -14,6 +35,30 @@ def halved(schedule: Schedule, device: int) -> frozenset[tuple[int, int]]:
     return frozenset(
         (part.stage, part.microbatch) for action in schedule.actions[device] for part in action.parts if part.half >= 0
     )
+
+
+def extents(action: Action, rows: int) -> list[tuple[int, int]]:
+    """(first row, rows) of each micro-batch, or of the half, in the tensor of an action.
+
+    `rows` is a micro-batch's; the first half of an odd number is the larger one.
+    """
+    if action.half >= 0:
+        first = (rows + 1) // 2
+        return [(0, first if action.half == 0 else rows - first)]
+    return [(index * rows, rows) for index in range(len(action.microbatches))]
+
+
+def pieces_of(forward: Action, rows: int, share: float, halves: frozenset[tuple[int, int]]) -> tuple[Piece, ...]:
+    """The pieces of a forward; `share` is a whole micro-batch's part of the mini-batch."""
+    pieces = []
+    for m, (start, count) in zip(forward.microbatches, extents(forward, rows), strict=True):
+        if (forward.stage, m) not in halves:
+            pieces.append(Piece(m, -1, start, start + count, share))
+            continue
+        middle = start + (count + 1) // 2
+        for half, low, high in ((0, start, middle), (1, middle, start + count)):
+            pieces.append(Piece(m, half, low, high, share * (high - low) / count))
+    return tuple(pieces)
 
 
 def message_of(action: Action, schedule: Schedule) -> Message:

@@ -73,7 +73,8 @@ def _prepare(folder: Path, payload: Mapping[str, Any], ranks: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "payload.json").write_text(json.dumps(payload))
     except OSError as error:
-        raise InputError(f"output folder {folder.parent}", str(error.strerror), "choose a folder you can write to") from error
+        given, derived = f"output folder {folder.parent}", str(error.strerror)
+        raise InputError(given, derived, "choose a folder you can write to") from error
 
 
 def _serve(

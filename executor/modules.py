@@ -88,9 +88,7 @@ def build_layers(
     return built
 
 
-def stage_module(
-    config: ModelConfig, part: range, *, seed: int, dtype: torch.dtype = torch.float32
-) -> nn.Sequential:
+def stage_module(config: ModelConfig, part: range, *, seed: int, dtype: torch.dtype = torch.float32) -> nn.Sequential:
     """One pipeline stage: the layers of `part` in a row."""
     return nn.Sequential(*build_layers(config, part, seed=seed, dtype=dtype))
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from executor.stage import Piece
+from executor.inspection import Piece
 from executor.weights import Weights
 
 _SPIN_NS = 150_000
@@ -52,11 +52,11 @@ class PacedStage:
     """See `executor.stage.StageWork`; `output_shape` is that of one sample's message."""
 
     def __init__(
-        self, weights: Weights, pace: Pace, *, rows: int, shape: tuple[int, ...], first: bool, last: bool, recompute: bool
+        self, weights: Weights, pace: Pace, *, rows: int, shape: tuple[int, ...], first: bool, recompute: bool
     ) -> None:
         self.weights = weights
         self._pace, self._rows, self._shape = pace, rows, shape
-        self._first, self._last, self._recompute = first, last, recompute
+        self._first, self._recompute = first, recompute
         self._kept: dict[tuple[int, int], tuple[int, Tensor]] = {}
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1)

@@ -39,8 +39,8 @@ class _Reference:
     def __init__(self, item: Prepared) -> None:
         self.item, job = item, item.job
         self.model = build_layers(item.config, range(len(layers(item.config))), seed=job.seed, dtype=item.dtype)
-        kind = OPTIMIZERS[job.optimizer]
-        self.optimizers = [kind(layer.parameters(), lr=job.learning_rate, foreach=False) for layer in self.model]  # type: ignore[call-arg]
+        kind, rate = OPTIMIZERS[job.optimizer], job.learning_rate
+        self.optimizers = [kind(layer.parameters(), lr=rate, foreach=False) for layer in self.model]  # type: ignore[call-arg]
 
     def run(self, iterations: int) -> Outcome:
         update = self.item.schedule.update
@@ -101,10 +101,8 @@ class _Reference:
         ]
 
     def batch(self, iteration: int, number: int) -> Microbatch:
-        item = self.item
-        return microbatch(
-            item.config, item.case.microbatch_size, seed=item.job.seed, iteration=iteration, number=number, dtype=item.dtype
-        )
+        item, size = self.item, self.item.case.microbatch_size
+        return microbatch(item.config, size, seed=item.job.seed, iteration=iteration, number=number, dtype=item.dtype)
 
     def loss(self, batch: Microbatch) -> Tensor:
         return loss_of(self.item.config, nn.Sequential(*self.model)(batch.inputs), batch.targets)

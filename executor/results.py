@@ -50,9 +50,8 @@ def partial_results(output: Path, ranks: int, devices: Mapping[str, int]) -> lis
             if record["round"] < 0:
                 continue
             cases[record["label"]].append(record)
-        found.append(
-            {"cases": cases, "devices": dict(devices), "compute": dict.fromkeys(devices, "real"), "peak_memory_bytes": {}}
-        )
+        compute = dict.fromkeys(devices, "real")
+        found.append({"cases": cases, "devices": dict(devices), "compute": compute, "peak_memory_bytes": {}})
     return found
 
 

@@ -19,10 +19,11 @@ from executor.acknowledge import acknowledgements
 from executor.clock import make_clock
 from executor.context import RankContext
 from executor.data import Microbatch
-from executor.inspection import halved, message_of
+from executor.inspection import extents, halved, message_of, pieces_of
 from executor.mail import Mail
 from executor.memory import held_bytes
-from executor.stage import Piece, StageWork
+from executor.reduction import Reduction
+from executor.stage import StageWork
 from pipeline.actions import RECEIVES, SENDS, Action, Kind, Step
 from pipeline.dependencies import message_for
 from pipeline.schedule import Plan
@@ -45,23 +46,6 @@ class IterationRecord:
     """(receive, source, bytes, posted, arrived, needed)"""
     sent: dict[str, int] = field(default_factory=dict)
     """when each message was handed over, by its receive action"""
-
-
-class _Reduction:
-    """A running all-reduce; a callback notes its end, which a late wait would hide."""
-
-    def __init__(self, action: Action, flat: Tensor, group: Any, mark: Callable[[], Any]) -> None:
-        self.action, self.started = action, mark()
-        self._work = dist.all_reduce(flat, group=group, async_op=True)
-        self._ends: list[Any] = []
-        self._mark = mark
-        if not flat.is_cuda:
-            self._work.get_future().add_done_callback(lambda _: self._ends.append(mark()))
-
-    def wait(self) -> Any:
-        """Waits; the mark of its end."""
-        self._work.wait()
-        return self._ends[0] if self._ends else self._mark()
 
 
 class Runtime:
@@ -97,13 +81,14 @@ class Runtime:
         self._halved = halved(schedule, self.device)
         self._acknowledged = acknowledgements(plan, self.device)
         self._local: dict[_LocalKey, Tensor] = {}
-        self._reductions: dict[int, _Reduction] = {}
+        self._reductions: dict[int, Reduction] = {}
         self._marks: list[tuple[str, Step, Any, Any]] = []
         self._batch: Sequence[Microbatch] = ()
         self.before_step: Callable[[int], None] | None = None
         """called with the stage when its gradients are complete, before the optimizer uses them"""
         self._program = [
-            (context.progress.encode(str(action)), str(action), self._compile(action)) for action in plan.actions[self.device]
+            (context.progress.encode(str(action)), str(action), self._compile(action))
+            for action in plan.actions[self.device]
         ]
 
     def held_bytes(self) -> int:
@@ -146,7 +131,7 @@ class Runtime:
             return partial(self._step, step)
         message = message_of(step, self.schedule)
         if step.kind in RECEIVES:
-            shape = self._shape(sum(count for _, count in self._extents(step)))
+            shape = self._shape(sum(count for _, count in extents(step, self._rows)))
             return partial(self._mail.post, step, message.source, shape)
         assert step.kind in SENDS
         key = (step.stage, "F" if step.kind is Kind.SEND_F else "B", step.microbatch, step.half)
@@ -212,9 +197,10 @@ class Runtime:
         return backward
 
     def _forward_work(self, part: Action) -> Callable[[Tensor | None], None]:
-        stage, pieces, numbers = self.stages[part.stage], self._pieces(part), part.microbatches
+        stage, numbers = self.stages[part.stage], part.microbatches
+        pieces = pieces_of(part, self._rows, self._share, self._halved)
         first, last = part.stage == 0, part.stage == self.schedule.stages - 1
-        extents = self._extents(part)
+        places = extents(part, self._rows)
         together = self._leaves_together(part)
 
         def forward(given: Tensor | None) -> None:
@@ -228,7 +214,7 @@ class Runtime:
             if together:
                 self._local[part.stage, "F", part.microbatch, -1] = output
                 return
-            for m, (start, count) in zip(numbers, extents, strict=True):
+            for m, (start, count) in zip(numbers, places, strict=True):
                 self._local[part.stage, "F", m, -1] = output[start : start + count]
 
         return forward
@@ -240,30 +226,12 @@ class Runtime:
         following = part.stage + 1
         return following < self.schedule.stages and self.schedule.device_of(following, part.microbatch) != self.device
 
-    def _extents(self, action: Action) -> list[tuple[int, int]]:
-        """(first row, rows) of each micro-batch (or of the half) in the tensor of an action."""
-        if action.half >= 0:
-            first = (self._rows + 1) // 2
-            return [(0, first if action.half == 0 else self._rows - first)]
-        return [(index * self._rows, self._rows) for index in range(len(action.microbatches))]
-
-    def _pieces(self, part: Action) -> tuple[Piece, ...]:
-        pieces = []
-        for m, (start, count) in zip(part.microbatches, self._extents(part), strict=True):
-            if (part.stage, m) not in self._halved:
-                pieces.append(Piece(m, -1, start, start + count, self._share))
-                continue
-            middle = start + (count + 1) // 2
-            for half, low, high in ((0, start, middle), (1, middle, start + count)):
-                pieces.append(Piece(m, half, low, high, self._share * (high - low) / count))
-        return tuple(pieces)
-
     def _send(self, receive: Action, target: int, key: _LocalKey) -> None:
         self._mail.send(receive, target, self._local.pop(key))
 
     def _reduce(self, action: Action) -> None:
         flat = self.stages[action.stage].weights.gradient
-        self._reductions[action.stage] = _Reduction(action, flat, self._groups[action.stage], self._clock.mark)
+        self._reductions[action.stage] = Reduction(action, flat, self._groups[action.stage], self._clock.mark)
 
     def _step(self, action: Action) -> None:
         reduction = self._reductions.pop(action.stage, None)
@@ -276,17 +244,21 @@ class Runtime:
         self._marks.append(("optimizer", action, start, self._clock.mark()))
 
     def _record(self, begin: int, end: int) -> IterationRecord:
-        shift, ns = self.context.offset_ns, self._clock.ns
+        shift, resolve = self.context.offset_ns, self._clock.ns
+
+        def ns(mark: Any) -> int:
+            return resolve(mark) + shift
+
         record = IterationRecord(
             begin + shift,
             end + shift,
             sum(stage.take_loss() for stage in self.stages.values()) * self._loss_factor,
-            [(stream, str(step), ns(start) + shift, ns(stop) + shift) for stream, step, start, stop in self._marks],
+            [(stream, str(step), ns(start), ns(stop)) for stream, step, start, stop in self._marks],
             [
-                (str(r.receive), r.source, r.size_bytes, ns(r.posted) + shift, ns(r.arrived) + shift, ns(r.needed) + shift)
+                (str(r.receive), r.source, r.size_bytes, ns(r.posted), ns(r.arrived), ns(r.needed))
                 for r in self._mail.received
             ],
-            {str(receive): ns(at) + shift for receive, at in self._mail.sent},
+            {str(receive): ns(at) for receive, at in self._mail.sent},
         )
         for kept in (self._marks, self._mail.received, self._mail.sent):
             kept.clear()

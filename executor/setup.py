@@ -64,14 +64,12 @@ class Prepared:
 
     def batch(self) -> list[Microbatch]:
         """The micro-batches of this rank's copy in iteration `count`."""
-        base, size = self.copy * self.schedule.microbatches, self.case.microbatch_size
-        return [
-            Microbatch(*(tensor.to(self.context.device) for tensor in found))
-            for found in (
-                microbatch(self.config, size, seed=self.job.seed, iteration=self.count, number=base + m, dtype=self.dtype)
-                for m in range(self.schedule.microbatches)
-            )
-        ]
+        count, size, seed = self.schedule.microbatches, self.case.microbatch_size, self.job.seed
+        found = (
+            microbatch(self.config, size, seed=seed, iteration=self.count, number=number, dtype=self.dtype)
+            for number in range(self.copy * count, (self.copy + 1) * count)
+        )
+        return [Microbatch(*(tensor.to(self.context.device) for tensor in item)) for item in found]
 
     def iterate(self, *, annotate: bool = False) -> dict[str, Any]:
         """One iteration on the next mini-batch: its record, and what disturbed it."""
@@ -97,10 +95,8 @@ class Prepared:
             weights.remember()
         first, last = stage == 0, stage == schedule.stages - 1
         if self.case.pace is not None:
-            return PacedStage(
-                weights, Pace(**self.case.pace[stage]), rows=self.case.microbatch_size, shape=boundary_shape(self.config),
-                first=first, last=last, recompute=schedule.recompute,
-            )  # fmt: skip
+            pace, rows, shape = Pace(**self.case.pace[stage]), self.case.microbatch_size, boundary_shape(self.config)
+            return PacedStage(weights, pace, rows=rows, shape=shape, first=first, recompute=schedule.recompute)
         loss = (lambda output, targets: loss_of(self.config, output, targets)) if last else None
         return RealStage(weights, first=first, loss=loss, recompute=schedule.recompute, sink=sink)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Loss", "Piece", "RealStage", "StageWork"]
+__all__ = ["Loss", "RealStage", "StageWork"]
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -11,30 +11,12 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from executor.inspection import Piece
 from executor.linear import Sink, WeightWork
 from executor.weights import Version, Weights
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(output, targets) -> mean loss of those samples"""
-
-
-class Piece(NamedTuple):
-    """Samples that go through the backward together: a micro-batch, or half of one.
-
-    `start` and `stop` are its rows in the tensor of its forward; `share` is its part of the whole
-    mini-batch, by which the mean loss of its samples is weighted.
-    """
-
-    microbatch: int
-    half: int
-    start: int
-    stop: int
-    share: float
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """(micro-batch, half): what names it in a backward."""
-        return self.microbatch, self.half
 
 
 class StageWork(Protocol):

@@ -41,7 +41,12 @@ class Weights:
     """
 
     def __init__(
-        self, module: nn.Module, optimizer: str, learning_rate: float, update: Update = "flush", sink: Sink | None = None
+        self,
+        module: nn.Module,
+        optimizer: str,
+        learning_rate: float,
+        update: Update = "flush",
+        sink: Sink | None = None,
     ) -> None:
         self._update, self._sink = update, sink
         self._shapes = [p.shape for p in module.parameters()]
@@ -89,7 +94,8 @@ class Weights:
 
     def tensors(self) -> list[Tensor]:
         """Everything held between iterations: weights of all versions, gradient, optimizer state."""
-        states = [value for state in self.optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+        values = [value for state in self.optimizer.state.values() for value in state.values()]
+        states = [value for value in values if isinstance(value, Tensor)]
         return [*(version.flat for version in self.versions), self.gradient, *states]
 
     def gradients(self) -> list[Tensor]:

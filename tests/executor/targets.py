@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from executor.clock import clock_offset_ns
 from executor.context import RankContext
 from executor.job import Job, set_up
 from executor.setup import Prepared
@@ -61,3 +62,7 @@ def growth(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
     before = len(os.listdir("/proc/self/fd"))
     sizes = [item.iterate()["rss_bytes"] for _ in range(job.iterations)]
     return {"files": [before, len(os.listdir("/proc/self/fd"))], "rss_bytes": sizes}
+
+
+def offset(context: RankContext, payload: Mapping[str, Any]) -> int:
+    return clock_offset_ns(f"host-{context.rank}")

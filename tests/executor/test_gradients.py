@@ -94,6 +94,7 @@ def _differences(schedules: dict[str, Schedule], model: ModelConfig, output: Pat
     return {label: max(result[label] for result in results if label in result) for label in schedules}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.family)
 @pytest.mark.parametrize("stages", [2, 4])
 def test_every_schedule_trains_as_one_process_does(stages: int, model: ModelConfig, tmp_path: Path) -> None:
@@ -111,7 +112,9 @@ def test_split_backwards_v_placements_and_overlapped_pairs_train_as_one_process_
 def test_two_copies_of_a_pipeline_share_the_mini_batch(tmp_path: Path) -> None:
     names = ("gpipe", "dapple", "chimera", "data-parallel", "pipedream", "pipedream-2bw")
     schedules = {name: build(name, stages=2, microbatches=4) for name in names}
-    wrong = {label: d for label, d in _differences(schedules, MODELS[0], tmp_path, width=2).items() if not d < TOLERANCE}
+    wrong = {
+        label: d for label, d in _differences(schedules, MODELS[0], tmp_path, width=2).items() if not d < TOLERANCE
+    }
     assert not wrong
 
 
@@ -120,6 +123,10 @@ def test_the_comparison_sees_a_wrong_gradient(tmp_path: Path) -> None:
     schedule = build("gpipe", stages=2, microbatches=2)
     job = Job(config_dict(MODELS[1]), (Case("wrong", schedule_json(schedule), ROWS),), optimizer="sgd", dtype="float64")
     (worst, *_) = launch(
-        "tests.executor.targets:difference_with_a_repeated_microbatch", job.payload(), ranks=2, output=tmp_path, deadline_s=60
+        "tests.executor.targets:difference_with_a_repeated_microbatch",
+        job.payload(),
+        ranks=2,
+        output=tmp_path,
+        deadline_s=60,
     )
     assert worst["wrong"] > 1e-4

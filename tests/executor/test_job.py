@@ -35,7 +35,9 @@ def _case(name: str, stages: int = 2, microbatches: int = 4, rows: int = 8, **mo
     return Case(name, schedule_json(build(name, stages=stages, microbatches=microbatches)), rows, **more)
 
 
-def _run(model: ModelConfig, cases: list[Case], output: Path, ranks: int = 2, deadline_s: float = 120, **settings: Any) -> Any:
+def _run(
+    model: ModelConfig, cases: list[Case], output: Path, ranks: int = 2, deadline_s: float = 120, **settings: Any
+) -> Any:
     job = Job(config_dict(model), tuple(cases), **settings)
     return launch("executor.job:run_job", job.payload(), ranks=ranks, output=output, deadline_s=deadline_s)
 
@@ -73,7 +75,9 @@ def test_all_cases_see_the_same_data_and_reset_starts_over(tmp_path: Path) -> No
 
 def test_a_small_gpt_learns_real_text(tmp_path: Path) -> None:
     model = GPT("gpt", blocks=2, hidden=64, heads=4, sequence=32, vocabulary=256)
-    results = _run(model, [_case("chimera", rows=4)], tmp_path, iterations=50, warmup=0, learning_rate=3e-3, memory=False)
+    results = _run(
+        model, [_case("chimera", rows=4)], tmp_path, iterations=50, warmup=0, learning_rate=3e-3, memory=False
+    )
     found = losses(results, "chimera")
     # From about ln(256) = 5.55 to well below what letter frequencies alone would give (about 3.3).
     assert 5 < found[0] < 6.2
@@ -114,7 +118,8 @@ def test_recomputation_keeps_the_inputs_only(tmp_path: Path) -> None:
     cases = [Case(label, schedule_json(item), 512) for label, item in (("plain", plain), ("recompute", again))]
     results = _run(MODEL, cases, tmp_path)
     net = {
-        label: next(n for name, _, n in results[0]["memory"][label]["actions"] if name == "0F3") for label in ("plain", "recompute")
+        label: next(n for name, _, n in results[0]["memory"][label]["actions"] if name == "0F3")
+        for label in ("plain", "recompute")
     }
     assert net["recompute"] <= 512 * 64 * 4 < net["plain"]  # its output, to be sent, and nothing else
 

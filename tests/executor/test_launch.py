@@ -59,7 +59,9 @@ def test_an_exception_is_reported_with_rank_action_reason_and_traceback(tmp_path
     with pytest.raises(RunError) as error:
         launch(f"{TARGETS}:fail", {"rank": 1}, ranks=2, output=tmp_path, deadline_s=60)
     text = str(error.value)
-    assert "rank 1 ended with status 1 (ValueError: the reason)" in text and "1B3" in text and "Traceback" not in text[:60]
+    assert (
+        "rank 1 ended with status 1 (ValueError: the reason)" in text and "1B3" in text and "Traceback" not in text[:60]
+    )
     assert "ValueError: the reason" in (tmp_path / "ranks" / "rank-1.stderr").read_text()
     assert error.value.exit_status == 1
 
@@ -153,3 +155,9 @@ def test_the_wrong_number_of_tasks_is_refused(tmp_path: Path, monkeypatch: pytes
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=r"3 ranks were started: the run needs 2"):
         launch(f"{TARGETS}:echo", {}, ranks=2, output=tmp_path, deadline_s=60)
+
+
+def test_clocks_of_other_hosts_are_compared_with_rank_0s(tmp_path: Path) -> None:
+    # Both ranks say they are on different hosts, but share a clock: the true offset is 0, and the error
+    # at most half a round trip, well under a millisecond here.
+    assert launch(f"{TARGETS}:offset", {}, ranks=2, output=tmp_path, deadline_s=60) == pytest.approx([0, 0], abs=2e6)
