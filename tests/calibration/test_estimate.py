@@ -1,0 +1,92 @@
+"""What timelines reveal, against a simulator that was told: the closed loop without any noise."""
+
+from typing import Any
+
+import pytest
+
+from calibration.estimate import InPlace, observe
+from calibration.fitting import Measurements, fit_profile, in_place_times
+from calibration.session import calibration_schedules, gradient_bytes
+from pipeline.actions import Action, Kind
+from pipeline.models import config_dict, layers, model_config
+from pipeline.partition import default_partition
+from pipeline.schedules import build
+from pipeline.timeline import Span, Timeline
+from simulator import Profile, simulate
+from simulator.profile import LayerCost, LinkCost, Locality, OptimizerCost, Overheads, SizeCost
+
+MODEL = model_config("mlp-tiny")
+
+
+def truth(**changes: Any) -> Profile:
+    """A machine invented for the test: every layer with its own cost, slow messages, dear dispatch."""
+    stack = tuple(
+        LayerCost(
+            layer.name,
+            (SizeCost(4, 2_000_000 + 100_000 * i, 3_000_000 + 70_000 * i, boundary_bytes=layer.boundary_elements * 16),),
+            layer.kind,
+            layer.parameters,
+            4 * layer.parameters,
+        )
+        for i, layer in enumerate(layers(MODEL))
+    )
+    settings: dict[str, Any] = {
+        "links": {"local": LinkCost(latency_ns=400_000)},
+        "overheads": Overheads(dispatch_ns=50_000),
+        "optimizer": OptimizerCost(ns_per_parameter=2.0),
+    }
+    return Profile("invented", stack, model=config_dict(MODEL), **(settings | changes))
+
+
+def refit(machine: Profile, stages: int) -> Profile:
+    """A profile fitted to simulated calibration runs of `machine`, with probes that are 20 % too fast."""
+    in_place = InPlace()
+    for schedule in calibration_schedules(stages).values():
+        timeline = simulate(schedule, machine, microbatch_size=4).timeline
+        observe(schedule, [timeline], gradient_bytes(MODEL, stages), in_place)
+    probes = {
+        str(i): {
+            "forward": [round(0.8 * layer.costs[0].forward_ns)] * 5,
+            "backward": [round(0.8 * (layer.costs[0].backward_ns or 0))] * 5,
+            "activation_bytes": 0,
+            "output_bytes": layer.costs[0].boundary_bytes,
+            "forward_workspace_bytes": 0,
+            "backward_workspace_bytes": 0,
+        }
+        for i, layer in enumerate(machine.layers)
+    }
+    rank = {"layers": probes, "messages": {"4096": [1], "8192": [1]}, "reduces": {"4096": [1], "8192": [1]}}
+    return fit_profile("refit", Measurements(MODEL, stages, 4, "sgd", [rank], in_place), {})
+
+
+@pytest.mark.parametrize("stages", [2, 4])
+@pytest.mark.parametrize("name", ["gpipe", "dapple", "chimera"])
+@pytest.mark.parametrize("locality", [Locality(), Locality(0.9, 0.95)])
+def test_a_machine_is_recovered_from_its_calibration_runs(stages: int, name: str, locality: Locality) -> None:
+    machine = truth(locality=locality)
+    schedule = build(name, stages=stages, microbatches=12)  # a configuration that no calibration run has
+    expected = simulate(schedule, machine, microbatch_size=4).metrics.iteration_ns
+    found = simulate(schedule, refit(machine, stages), microbatch_size=4).metrics.iteration_ns
+    assert found == pytest.approx(expected, rel=0.01)
+
+
+def test_layers_keep_their_proportions_and_stages_their_measured_total() -> None:
+    machine = truth()
+    fitted = refit(machine, 2)
+    for cut in default_partition(MODEL, 2):
+        ours = [fitted.layers[i].costs[0].forward_ns for i in cut]
+        theirs = [machine.layers[i].costs[0].forward_ns for i in cut]
+        assert sum(ours) == pytest.approx(sum(theirs), rel=1e-3)
+        assert [time / ours[0] for time in ours] == pytest.approx([time / theirs[0] for time in theirs], rel=1e-3)
+
+
+def test_contexts_are_told_apart_by_hand() -> None:
+    row = [("0F0", 0, 10), ("0F1", 10, 20), ("0B0", 20, 40), ("0F2", 40, 48), ("0B2", 48, 66)]
+    actions = {"F": Kind.F, "B": Kind.B}
+    spans = tuple(Span(0, "compute", Action(0, actions[text[1]], int(text[2])), start, end) for text, start, end in row)
+    in_place = InPlace()
+    observe(build("gpipe", stages=1, microbatches=3), [Timeline("measured", "x", 1, spans, 66)], [4], in_place)
+    assert [seen.context for seen in in_place.actions] == ["fresh", "fresh", "fresh", "after-backward", "own-forward"]
+    locality, times = in_place_times(in_place)
+    assert (locality.forward_after_backward, locality.backward_after_own_forward) == (0.8, 0.9)
+    assert times == {(0, Kind.F): 10, (0, Kind.B): 20}
