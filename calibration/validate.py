@@ -80,41 +80,38 @@ def validate(
 def _case(name: str, schedule: Schedule, session: Session, microbatch_size: int) -> ValidationCase:
     prediction = simulate(schedule, session.profile, microbatch_size=microbatch_size, samples=_SAMPLES)
     measured = session.timelines[name]
+    assert prediction.typical is not None
     interval = median_interval([t.end_ns / 1e9 for t in measured], blocks=session.rounds[name])
+    samples = microbatch_size * schedule.microbatches
     peaks = session.peak_memory_bytes[name]
     return ValidationCase(
         schedule=name,
         stages=schedule.stages,
         microbatches=schedule.microbatches,
         width=1,
-        predicted=_predicted(prediction),
-        measured=_measured(measured, interval, microbatch_size * schedule.microbatches, peaks),
+        predicted=_predicted(prediction, samples),
+        measured=_measured(measured, interval, samples, peaks),
         interval=interval,
         predicted_interval_s=prediction.interval_s,
         iterations=len(measured),
         set_aside=session.set_aside[name],
-        predicted_timeline=prediction.timeline,
+        predicted_timeline=prediction.typical,
         measured_timeline=replace(_typical(measured), peak_memory_bytes=peaks),
     )
 
 
-def _predicted(prediction: Prediction) -> Figures:
-    """The median of the sampled iterations, not the iteration of median actions: waiting adds up.
+def _predicted(prediction: Prediction, samples: int) -> Figures:
+    """The median of the drawn iterations, not the iteration of median actions: waiting adds up.
 
-    Jitter never shortens a wait, so the typical iteration is longer than its actions' medians say;
-    the excess is idle time and goes into the bubble.
+    Jitter never shortens a wait, so the typical iteration is longer than its actions' medians say.
     """
-    metrics, throughput = prediction.metrics, prediction.metrics.throughput_samples_per_s
-    assert prediction.interval_s is not None and throughput is not None
+    assert prediction.interval_s is not None and prediction.typical is not None
     typical_s = prediction.interval_s[1]
-    excess_ns = typical_s * 1e9 - metrics.iteration_ns
-    busy = sum(device.busy_ns for device in metrics.per_device)
-    bubble = 1 - busy / (len(metrics.per_device) * (metrics.pipeline_ns + excess_ns))
     return Figures(
         iteration_s=typical_s,
-        bubble_ratio=bubble,
-        throughput_samples_per_s=throughput * metrics.iteration_ns / 1e9 / typical_s,
-        peak_memory_bytes=tuple(device.peak_memory_bytes or 0 for device in metrics.per_device),
+        bubble_ratio=measure(prediction.typical).bubble_ratio,
+        throughput_samples_per_s=samples / typical_s,
+        peak_memory_bytes=tuple(device.peak_memory_bytes or 0 for device in prediction.metrics.per_device),
     )
 
 

@@ -8,7 +8,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -51,6 +51,8 @@ class Prediction:
     peak_activations: tuple[float, ...]
     weights_copies: tuple[int, ...]
     interval_s: tuple[float, float, float] | None = None
+    typical: Timeline | None = None
+    """with samples: the drawn iteration whose time is the (lower) median of all"""
 
     def as_json(self) -> dict[str, Any]:
         """The object of `chimera simulate --json`: seconds, bytes, and everything that was assumed."""
@@ -126,6 +128,7 @@ def simulate(
         metrics = measure(
             timeline, samples_per_iteration=durations.microbatch_size * plan.schedule.microbatches * width
         )
+        interval, typical = _sampled(workload, compiled, samples, seed, semantics) if samples else (None, None)
     return Prediction(
         schedule=plan.schedule,
         profile=profile,
@@ -138,7 +141,8 @@ def simulate(
         lower_bound_s=lower_bound_ns(workload) / 1e9,
         peak_activations=peak_activations(plan.schedule),
         weights_copies=weights_copies(plan),
-        interval_s=_interval(workload, compiled, samples, seed, semantics) if samples else None,
+        interval_s=interval,
+        typical=typical,
     )
 
 
@@ -192,10 +196,10 @@ def _has_sizes(profile: Profile) -> bool:
     )
 
 
-def _interval(
+def _sampled(
     workload: Workload, compiled: CompiledWorkload | None, samples: int, seed: int, semantics: Semantics
-) -> tuple[float, float, float]:
-    """Percentiles 5, 50 and 95 of the iteration time over drawn durations, in seconds."""
+) -> tuple[tuple[float, float, float], Timeline]:
+    """Percentiles 5, 50 and 95 of the iteration time over drawn durations, in seconds; the median draw."""
     ends: list[int] = []
     for batch in draw(workload, samples, seed):
         if compiled:
@@ -203,7 +207,11 @@ def _interval(
         else:
             ends += [reference.run(workload, as_rows(workload, drawn), semantics).end_ns for drawn in batch]
     low, middle, high = np.percentile(ends, [5, 50, 95]) / 1e9
-    return float(low), float(middle), float(high)
+    wanted = int(np.argsort(ends, kind="stable")[(samples - 1) // 2])
+    # Drawn again rather than kept: thousands of draws of a large schedule would not fit into memory.
+    drawn = next(islice(chain.from_iterable(draw(workload, samples, seed)), wanted, None))
+    times = reference.run(workload, as_rows(workload, drawn), semantics)
+    return (float(low), float(middle), float(high)), _timeline(workload, times)
 
 
 def _assumptions(workload: Workload, microbatch_size: int | None, samples: int) -> tuple[str, ...]:
