@@ -145,6 +145,24 @@ def test_paced_compute_takes_the_time_it_is_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_paced_split_backwards_take_their_own_times(tmp_path: Path) -> None:
+    # ZB-H1 at F = I = W = 5 ms, D = 4, N = 8: N (F + I + W) + (D - 1)(F + I - W) = 135 ms (arXiv 2401.10241).
+    pace = tuple(
+        {
+            "forward_ns": 5_000_000,
+            "backward_ns": 0,
+            "backward_input_ns": 5_000_000,
+            "backward_weight_ns": 5_000_000,
+            "step_ns": 0,
+        }
+        for _ in range(4)
+    )
+    results = _run(MODEL, [_case("zb-h1", stages=4, microbatches=8, pace=pace)], tmp_path, ranks=4, rounds=5)
+    measured = timelines(results, "zb-h1")
+    assert statistics.median(measure(t).pipeline_ns for t in measured) == pytest.approx(135e6, rel=0.15)
+
+
+@pytest.mark.slow
 def test_messages_of_32_mib_pass_without_deadlock(tmp_path: Path) -> None:
     # 8192 samples x 1024 x 4 bytes = 32 MiB; paced, so that only the messages are heavy.
     wide = MLP("wide", blocks=2, hidden=1024, features=4, classes=2)
