@@ -11,6 +11,7 @@ __all__ = ["Entry", "OptionSpec", "build", "catalogue", "entry", "register"]
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from typing import TypeVar
 
@@ -57,9 +58,14 @@ def register(
     activations: str = "",
     options: Mapping[str, OptionSpec] | None = None,
 ) -> Callable[[G], G]:
-    """Registers a generator `f(stages, microbatches, **options) -> Schedule` under a name."""
+    """Registers a generator `f(stages, microbatches, **options) -> Schedule` under a name.
+
+    Every module in this folder is imported on first use, so that a new family needs no list.
+    """
 
     def keep(generate: G) -> G:
+        taken = {known for item in _ENTRIES.values() for known in (item.name, *item.aliases)}
+        assert taken.isdisjoint((name, *aliases)), f"{name} or an alias of it is registered twice"
         _ENTRIES[name] = Entry(name, generate, aliases, source, constraints, bubble, activations, dict(options or {}))
         return generate
 
@@ -68,9 +74,14 @@ def register(
 
 def catalogue() -> tuple[Entry, ...]:
     """Every registered schedule, by name."""
+    _import_families()
+    return tuple(_ENTRIES[name] for name in sorted(_ENTRIES))
+
+
+@cache
+def _import_families() -> None:
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
-    return tuple(_ENTRIES[name] for name in sorted(_ENTRIES))
 
 
 def entry(name: str) -> Entry:
@@ -84,18 +95,28 @@ def entry(name: str) -> Entry:
 def build(name: str, *, stages: int, microbatches: int, **options: Option) -> Schedule:
     """The schedule `name` for `stages` devices and `microbatches` micro-batches per iteration.
 
-    Raises UnknownNameError for a name, option or choice that does not exist, InputError for numbers
-    that the schedule does not admit.
+    Raises UnknownNameError for a name, option or choice that does not exist, InputError for an option
+    of another type, or for numbers that the schedule does not admit.
     """
     item = entry(name)
     for what, count in (("stages", stages), ("microbatches", microbatches)):
         if count < 1:
             raise InputError(f"{what} = {count}", f"{item.name} needs at least 1", f"give --{what} 1 or more")
     for key, value in options.items():
-        if key not in item.options:
-            raise UnknownNameError(f"option of {item.name}", key, item.options)
-        choices = item.options[key].choices
-        if choices is not None and value not in choices:
-            raise UnknownNameError(f"{item.name} {key}", str(value), [str(choice) for choice in choices])
+        _check_option(item, key, value)
     settings = {key: spec.default for key, spec in item.options.items()} | options
     return item.generate(stages, microbatches, **settings)
+
+
+def _check_option(item: Entry, key: str, value: Option) -> None:
+    """An option that exists, of its default's type, and one of its choices."""
+    if key not in item.options:
+        raise UnknownNameError(f"option of {item.name}", key, item.options)
+    spec = item.options[key]
+    if spec.choices is not None and isinstance(spec.default, str) and value not in spec.choices:
+        raise UnknownNameError(f"{item.name} {key}", str(value), [str(choice) for choice in spec.choices])
+    kind = type(spec.default)
+    fits = type(value) is kind or (kind is float and type(value) is int)
+    if not fits or (spec.choices is not None and value not in spec.choices):
+        wanted = "one of " + ", ".join(map(str, spec.choices)) if spec.choices else f"a value such as {spec.default}"
+        raise InputError(f"{key} = {value!r}", f"{item.name} takes {kind.__name__} there", f"give {wanted}")

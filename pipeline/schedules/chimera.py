@@ -4,7 +4,8 @@ f down pipelines and f up pipelines of the same model share D devices: down pipe
 device (i D/f + s) mod D, up pipeline i in exactly the reverse order. A unit of D items is dealt to
 the 2f pipelines, D/(2f) each. In unit slots the k-th item of a pipeline runs its forward of stage s
 in slot s + 2k and its backward in slot 2D-1-s + 2k; a device's slots then never collide, nor do
-those of units that follow at a distance of 2D slots: modulo 2D they cover every slot once.
+those of units that follow at a distance of 2D slots: modulo 2D they cover every slot once. A row is
+therefore one pattern of 2D slots, walked once per unit; what lies beyond 2D belongs to the unit before.
 
 An item is a micro-batch (`direct`), two in one forward and a backward each (`doubling`), or one
 with its backward in two halves (`halving`); the last two make forward and backward slots equal, and
@@ -17,7 +18,6 @@ an approximation (D = 4, N = 8 doubled: 1/7, not 1/9).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple, cast
 
 from pipeline.actions import Action, Kind
@@ -25,17 +25,21 @@ from pipeline.errors import InputError
 from pipeline.schedule import Option, Schedule, Sync
 from pipeline.schedules import OptionSpec, register
 
-Rows = list[list[tuple[int, int, Action]]]
+Unit = list[list[tuple[int, int]]]
+"""Per replica, the items it works on in order: a micro-batch and its double, or -1 for none."""
 
 
-class Item(NamedTuple):
-    """What passes through a pipeline together: one micro-batch, or two doubled in the forward."""
+class Slot(NamedTuple):
+    """What a device does in one slot of every unit, in the order of the slots modulo 2D."""
 
-    unit: int
-    place: int
-    """k, its place among the items of its unit and pipeline"""
+    residue: int
+    delay: int
+    """0, or 1 if the slot lies beyond 2D, in the time of the next unit"""
     replica: int
-    microbatches: tuple[int, ...]
+    stage: int
+    place: int
+    """k: which of the replica's items of a unit"""
+    backward: bool
 
 
 @register(
@@ -67,13 +71,13 @@ def chimera(
     _check(stages, pairs)
     down = [tuple((i * stages // pairs + s) % stages for s in range(stages)) for i in range(pairs)]
     placement = (*down, *(tuple(stages - 1 - device for device in row) for row in down))
-    rows: Rows = [[] for _ in range(stages)]
+    units = _deal(stages, microbatches, 2 * pairs, doubled=concat == "doubling")
     replica_of = [0] * microbatches
-    for item in _deal(stages, microbatches, 2 * pairs, doubled=concat == "doubling"):
-        for microbatch in item.microbatches:
-            replica_of[microbatch] = item.replica
-        _place(rows, item, placement[item.replica], halves=concat == "halving")
-    actions = tuple(tuple(action for _, _, action in sorted(row)) for row in rows)
+    for unit in units:
+        for replica, items in enumerate(unit):
+            for microbatch in (m for item in items for m in item if m >= 0):
+                replica_of[microbatch] = replica
+    actions = tuple(_row(_pattern(placement, device), units, halves=concat == "halving") for device in range(stages))
     options: dict[str, Option] = {"pairs": pairs, "concat": concat, "recompute": recompute, "sync": sync}
     return Schedule(
         "chimera", stages, stages, microbatches, placement, tuple(replica_of), actions,
@@ -93,32 +97,52 @@ def _check(stages: int, pairs: int) -> None:
         raise InputError(f"pairs = {pairs}", f"does not divide D/2 = {stages // 2}", f"use one of {fitting}")
 
 
-def _deal(depth: int, microbatches: int, pipelines: int, *, doubled: bool) -> Iterator[Item]:
+def _deal(depth: int, microbatches: int, pipelines: int, *, doubled: bool) -> list[Unit]:
     """Units of D items, doubled while 2D micro-batches are left; as even over the pipelines as can be."""
-    first = unit = 0
+    units: list[Unit] = []
+    first = 0
     while first < microbatches:
         left = microbatches - first
         span = 2 if doubled and left >= 2 * depth else 1
         items = min(depth, left // span)
+        unit: Unit = []
         for replica in range(pipelines):
-            share = items // pipelines + (replica < items % pipelines)
-            for place in range(share):
-                yield Item(unit, place, replica, tuple(range(first, first + span)))
-                first += span
-        unit += 1
+            after = first + span * (items // pipelines + (replica < items % pipelines))
+            unit.append([(m, m + 1 if span == 2 else -1) for m in range(first, after, span)])
+            first = after
+        units.append(unit)
+    return units
 
 
-def _place(rows: Rows, item: Item, devices: tuple[int, ...], *, halves: bool) -> None:
-    """Puts an item's actions of all stages into the slots of their devices."""
-    depth = len(devices)
-    base = 2 * depth * item.unit + 2 * item.place
-    also = item.microbatches[1] if len(item.microbatches) > 1 else -1
-    for stage, device in enumerate(devices):
-        row = rows[device]
-        row.append((base + stage, 0, Action(stage, Kind.F, item.microbatches[0], also)))
-        slot = base + 2 * depth - 1 - stage
-        backwards = [(m, -1) for m in item.microbatches]
-        if halves:
-            backwards = [(item.microbatches[0], 0), (item.microbatches[0], 1)]
-        for turn, (microbatch, half) in enumerate(backwards):
-            row.append((slot, turn, Action(stage, Kind.B, microbatch, -1, half)))
+def _pattern(placement: tuple[tuple[int, ...], ...], device: int) -> list[Slot]:
+    """The 2D slots of a device, sorted: D items, each with a forward and a backward."""
+    depth = len(placement[0])
+    slots = []
+    for replica, row in enumerate(placement):
+        stage = row.index(device)
+        for place in range(depth // len(placement)):
+            for slot, backward in ((stage, False), (2 * depth - 1 - stage, True)):
+                delay, residue = divmod(slot + 2 * place, 2 * depth)
+                slots.append(Slot(residue, delay, replica, stage, place, backward))
+    return sorted(slots)
+
+
+def _row(pattern: list[Slot], units: list[Unit], *, halves: bool) -> tuple[Action, ...]:
+    """The row of a device: the pattern once per unit, and once more for what the last one delays."""
+    row: list[Action] = []
+    nothing: Unit = [[] for _ in pattern]
+    for now, before in zip([*units, nothing], [nothing, *units], strict=True):
+        for _, delay, replica, stage, place, backward in pattern:
+            items = (before if delay else now)[replica]
+            if place >= len(items):
+                continue
+            microbatch, also = items[place]
+            if not backward:
+                row.append(Action(stage, Kind.F, microbatch, also))
+            elif halves:
+                row += (Action(stage, Kind.B, microbatch, -1, 0), Action(stage, Kind.B, microbatch, -1, 1))
+            else:
+                row.append(Action(stage, Kind.B, microbatch))
+                if also >= 0:
+                    row.append(Action(stage, Kind.B, also))
+    return tuple(row)

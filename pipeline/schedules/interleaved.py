@@ -3,7 +3,12 @@
 Stage s lives on device s mod p; a device holds v chunks. Interleaved 1F1B (arXiv 2104.04473) walks
 groups of g micro-batches through all chunks and warms up with (v-1) g + 2 (p-1-r) of them on device
 r; breadth-first (arXiv 2211.05953) runs all micro-batches of a chunk before the next chunk. Bubble
-of both: (p-1)(F+B)/v, with F and B those of all chunks of a device.
+of both for m >= p: (p-1)(F+B)/v, with F and B those of all chunks of a device; for fewer
+micro-batches it is longer. Activations in chunks: warm-up + 1 for interleaved, m v for breadth-first.
+
+Groups: Megatron's are p micro-batches; torch divides m evenly by m // p rounds and refuses the rest.
+We make m // p groups as even as can be (torch's where it has any, Megatron's where p divides m) and
+take g of the largest for the warm-up: sound, and with the same bubble, for every m >= p.
 """
 
 from __future__ import annotations
@@ -20,30 +25,32 @@ _CHUNKS = OptionSpec(2, None, "model chunks (stages) on every device")
     "interleaved",
     aliases=("interleaved-1f1b",),
     source="Megatron-LM, arXiv 2104.04473",
-    constraints="N a multiple of the group size, v >= 1",
-    bubble="(p-1)(F+B)/v",
+    constraints="v >= 1; an explicit group >= D leaves no remainder, or one of at least D",
+    bubble="(p-1)(F+B)/v when N >= D",
     activations="(v-1)g + 2(p-1-r) + 1 chunks",
-    options={"v": _CHUNKS, "group": OptionSpec(0, None, "micro-batches a group, at least D; 0 means D")},
+    options={"v": _CHUNKS, "group": OptionSpec(0, None, "micro-batches a group; 0: as near D as evenly can be")},
 )
 def interleaved(stages: int, microbatches: int, v: int = 2, group: int = 0) -> Schedule:
     """Megatron's order for p = `stages` devices of v chunks each.
 
-    Raises InputError for v < 1, a group smaller than p, or N not a multiple of the group.
+    Raises InputError for v < 1, a group smaller than p, or one that leaves a last group smaller
+    than p (the condition of Megatron-core; such a group waits for its own results).
     """
-    size = group or stages
-    _check(stages, microbatches, v, size)
+    _check_chunks(v)
+    sizes = _groups(stages, microbatches, group)
+    visits = _visits(sizes, v)
     rows = []
     for device in range(stages):
-        forwards = [Action(c * stages + device, Kind.F, m) for c, m in _visits(microbatches, v, size)]
-        backwards = [Action((v - 1 - c) * stages + device, Kind.B, m) for c, m in _visits(microbatches, v, size)]
-        warm_up = min((v - 1) * size + 2 * (stages - 1 - device), len(forwards))
+        forwards = [Action(c * stages + device, Kind.F, m) for c, m in visits]
+        backwards = [Action((v - 1 - c) * stages + device, Kind.B, m) for c, m in visits]
+        warm_up = min((v - 1) * max(sizes) + 2 * (stages - 1 - device), len(forwards))
         row = forwards[:warm_up]
         for index, backward in enumerate(backwards):
             if warm_up + index < len(forwards):
                 row.append(forwards[warm_up + index])
             row.append(backward)
         rows.append(tuple(row))
-    return _looped("interleaved", stages, microbatches, v, tuple(rows), {"v": v, "group": size})
+    return _looped("interleaved", stages, microbatches, v, tuple(rows), {"v": v, "group": group})
 
 
 @register(
@@ -57,7 +64,7 @@ def interleaved(stages: int, microbatches: int, v: int = 2, group: int = 0) -> S
 )
 def breadth_first(stages: int, microbatches: int, v: int = 2) -> Schedule:
     """All micro-batches of a chunk before the next chunk; backwards in the reverse order of both."""
-    _check(stages, microbatches, v, 0)
+    _check_chunks(v)
     rows = tuple(
         (
             *(Action(c * stages + device, Kind.F, m) for c in range(v) for m in range(microbatches)),
@@ -72,27 +79,38 @@ def breadth_first(stages: int, microbatches: int, v: int = 2) -> Schedule:
     return _looped("breadth-first", stages, microbatches, v, rows, {"v": v})
 
 
-def _visits(microbatches: int, chunks: int, size: int) -> list[tuple[int, int]]:
+def _groups(devices: int, microbatches: int, group: int) -> list[int]:
+    """The sizes of the groups of micro-batches, at least `devices` each if there are as many."""
+    if not group:
+        rounds = max(microbatches // devices, 1)
+        return [microbatches // rounds + (index < microbatches % rounds) for index in range(rounds)]
+    if group < devices:
+        raise InputError(
+            f"group = {group} on {devices} devices", "would wait for itself", f"use a group of {devices} or more"
+        )
+    complete, rest = divmod(microbatches, group)
+    if 0 < rest < devices:
+        raise InputError(
+            f"{microbatches} micro-batches in groups of {group}",
+            f"leave a last group of {rest} for {devices} devices",
+            f"use {(complete + 1) * group} micro-batches, or leave group out",
+        )
+    return [group] * complete + [rest] * bool(rest)
+
+
+def _visits(sizes: list[int], chunks: int) -> list[tuple[int, int]]:
     """(chunk, micro-batch) in Megatron's order: group by group, each through all chunks."""
-    return [
-        (chunk, m)
-        for first in range(0, microbatches, size)
-        for chunk in range(chunks)
-        for m in range(first, first + size)
-    ]
+    visits = []
+    first = 0
+    for size in sizes:
+        visits += [(chunk, m) for chunk in range(chunks) for m in range(first, first + size)]
+        first += size
+    return visits
 
 
-def _check(stages: int, microbatches: int, chunks: int, size: int) -> None:
+def _check_chunks(chunks: int) -> None:
     if chunks < 1:
         raise InputError(f"v = {chunks}", "leaves a device without a chunk", "use v >= 1")
-    if size and size < stages:
-        raise InputError(f"group = {size} on {stages} devices", "would wait for itself", f"use a group of {stages} or more")
-    if size and microbatches % size:
-        raise InputError(
-            f"{microbatches} micro-batches in groups of {size}",
-            "leave an incomplete group",
-            f"use a multiple of {size}, such as {(microbatches // size + 1) * size}",
-        )
 
 
 def _looped(
