@@ -57,7 +57,7 @@ def command(
     try:
         schedule = read_schedule(file, placement=where, dialect=dialect.value)
         check(schedule)
-        plan = read_plan(file, placement=where, dialect=dialect.value)
+        plan = read_plan(file, placement=where, dialect=dialect.value, semantics=semantics.value)
         check_plan(plan, semantics.value)
     except ScheduleError as error:
         if as_json:

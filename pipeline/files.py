@@ -17,6 +17,8 @@ from pipeline.deadlock import check_waits
 from pipeline.errors import InputError, UnknownNameError
 from pipeline.inference import infer_schedule
 from pipeline.lowering import lower
+from pipeline.repair import rendezvous_safe
+from pipeline.replay import Semantics
 from pipeline.schedule import Plan, Schedule
 from pipeline.torch_csv import Dialect
 
@@ -47,8 +49,16 @@ def read_schedule(path: Path | str, *, placement: Placement | None = None, diale
     return _read(path, placement, dialect).schedule
 
 
-def read_plan(path: Path | str, *, placement: Placement | None = None, dialect: Dialect = "torch") -> Plan:
+def read_plan(
+    path: Path | str,
+    *,
+    placement: Placement | None = None,
+    dialect: Dialect = "torch",
+    semantics: Semantics = "buffered",
+) -> Plan:
     """The plan in a file, as it stands; a file that holds computation only is lowered.
+
+    That lowering is free to place receives, so it is made safe for `semantics`.
 
     A lowered CSV has no optimizer steps: they are added at the end of each row. Raises
     ScheduleError if the schedule is unsound or the rows cannot run to their end.
@@ -56,7 +66,7 @@ def read_plan(path: Path | str, *, placement: Placement | None = None, dialect: 
     schedule, rows, lowered, order = _read(path, placement, dialect)
     check(schedule)
     if not lowered:
-        return lower(schedule)
+        return lower(schedule) if semantics == "buffered" else rendezvous_safe(lower(schedule))
     if order is None:
         order = tuple(check_waits(Plan(schedule, rows, ()), "buffered").order)
     return Plan(schedule, rows, order)
