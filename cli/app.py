@@ -6,6 +6,7 @@ __all__ = ["app", "main"]
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -81,11 +82,7 @@ def _status(arguments: list[str]) -> int:
         )
         return result if isinstance(result, int) else 0
     except ChimeraError as error:
-        if _DEBUG in arguments:
-            raise
-        note(f"error: {error}")
-        if error.remedy:
-            note(f"hint: {error.remedy}")
+        _tell(error, error.remedy, arguments)
         return error.exit_status
     except (KeyboardInterrupt, typer.Abort):
         note("interrupted; nothing is left running")
@@ -96,8 +93,18 @@ def _status(arguments: list[str]) -> int:
         return 0
     except Exception as error:
         # Usage errors are click's, which typer may bring along under a private name.
-        show = getattr(error, "show", None)
-        if show is None:
-            raise
-        show()
-        return 2
+        if show := getattr(error, "show", None):
+            show()
+            return 2
+        fault = ChimeraError(type(error).__name__, str(error) or "no message")
+        _tell(fault, f"this is a fault of chimera, not of the input; {_DEBUG} shows where", arguments)
+        return 1
+
+
+def _tell(error: ChimeraError, remedy: str, arguments: list[str]) -> None:
+    """One line and a hint; with --debug, the traceback of what is being handled before them."""
+    if _DEBUG in arguments:
+        traceback.print_exc()
+    note(f"error: {error}")
+    if remedy:
+        note(f"hint: {remedy}")

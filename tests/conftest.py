@@ -1,4 +1,4 @@
-"""Random tests draw the same examples every time in CI, and report how to repeat them elsewhere."""
+"""Random tests draw the same examples every time; `--hypothesis-profile explore` looks for new ones."""
 
 import os
 
@@ -7,5 +7,6 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "ci", derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("default", deadline=None, max_examples=40)
+settings.register_profile("default", derandomize=True, deadline=None, max_examples=40)
+settings.register_profile("explore", deadline=None, max_examples=400, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")

@@ -146,11 +146,22 @@ def test_a_picture_needs_a_format_that_can_be_drawn(chimera: Any, tmp_path: Path
 
 def test_debug_shows_the_traceback(process: Any) -> None:
     done = process("--debug", "simulate", "chimaera", *SIZE, *UNIFORM)
-    assert done.status != 0 and "Traceback" in done.stderr and "chimaera" in done.stderr
+    assert "Traceback" in done.stderr and "hint: did you mean 'chimera'" in done.stderr
+    assert done.status == 2  # whoever debugs a script sees the status that the script saw
 
 
 def test_debug_is_accepted_at_the_end_too(process: Any) -> None:
     assert "Traceback" in process("simulate", "chimaera", *SIZE, *UNIFORM, "--debug").stderr
+
+
+def test_a_fault_of_ours_is_a_line_and_a_hint_too(chimera: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: object, **_options: object) -> None:
+        raise KeyError("lost")
+
+    monkeypatch.setattr("simulator.simulate", broken)
+    arguments = ("simulate", "gpipe", *SIZE, *UNIFORM)
+    refused(chimera(*arguments), "error: KeyError: 'lost'", "hint", "--debug", status=1)
+    assert "Traceback" in chimera("--debug", *arguments).stderr
 
 
 def test_ctrl_c_is_130(chimera: Any, monkeypatch: pytest.MonkeyPatch) -> None:
