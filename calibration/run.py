@@ -11,10 +11,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from calibration.pacing import paces
+from calibration.pace import paces
 from executor.job import Case, Job
 from executor.launch import OnProgress, launch
-from executor.results import losses, timelines
+from executor.results import losses, partial_results, timelines
 from pipeline.atomic_file import write_text
+from pipeline.errors import RunError
 from pipeline.files import schedule_json
 from pipeline.metrics import Metrics, measure
 from pipeline.models import config_dict, model_config
@@ -24,6 +27,8 @@ from pipeline.schedule import Schedule
 from pipeline.timeline import Timeline
 from pipeline.timeline_file import write_timeline
 from pipeline.trace import chrome_trace
+from simulator.profile import Profile
+from simulator.profile import Profile
 
 _DEADLINE_S = 3600.0
 
@@ -47,6 +52,11 @@ class Run:
         return sorted(self.timelines, key=lambda timeline: timeline.end_ns)[(len(self.timelines) - 1) // 2]
 
     @property
+    def compute(self) -> str:
+        """Whether stages computed (`real`) or slept (`paced`)."""
+        return "paced" if self.typical.source == "paced" else "real"
+
+    @property
     def metrics(self) -> Metrics:
         """The metrics of the typical iteration."""
         samples = self.microbatch_size * self.schedule.microbatches * self.width
@@ -63,7 +73,7 @@ class Run:
             "microbatches": self.schedule.microbatches,
             "width": self.width,
             "microbatch_size": self.microbatch_size,
-            "compute": self.typical.source,
+            "compute": self.compute,
             "iteration_s": median(timeline.end_ns for timeline in self.timelines) / 1e9,
             "pipeline_s": metrics.pipeline_ns / 1e9,
             "bubble_ratio": metrics.bubble_ratio,
@@ -87,33 +97,51 @@ def run(
     width: int = 1,
     steps: int = 10,
     seed: int = 0,
+    pace: Profile | None = None,
     deadline_s: float = _DEADLINE_S,
     on_elapsed: OnProgress | None = None,
 ) -> Run:
     """Runs `steps` iterations after one that warms up, and writes into `output`:
 
     run.json, timeline.json (the typical iteration), trace.json and what each rank left in ranks/.
-    Raises InputError for a model that cannot be cut so often, RunError when a rank fails.
+    With `pace` stages sleep for that profile's times instead of computing, and all is labelled so.
+    With a profile as `pace` stages sleep for its costs instead of computing, and there is no loss.
+    A run that is cut short leaves the last iteration that all ranks completed in
+    partial-timeline.json. Raises InputError for a model that cannot be cut so often, RunError when
+    a rank fails.
     """
     config = model_config(model)
     default_partition(config, schedule.stages)
-    label = schedule.name
+    label, sleeps = schedule.name, paces(schedule, pace, config, microbatch_size) if pace else None
+    paced = None if pace is None else paces(pace, schedule, microbatch_size)
     job = Job(
         model=config_dict(config),
-        cases=(Case(label, schedule_json(schedule), microbatch_size, width),),
+        cases=(Case(label, schedule_json(schedule), microbatch_size, width, pace=paced),),
         rounds=steps,
         seed=seed,
     )
-    results = launch(
-        "executor.job:run_job", job.payload(), ranks=schedule.devices * width, output=output,
-        deadline_s=deadline_s, on_progress=on_elapsed,
-    )  # fmt: skip
+    ranks = schedule.devices * width
+    try:
+        results = launch(
+            "executor.job:run_job", job.payload(), ranks=ranks, output=output,
+            deadline_s=deadline_s, on_progress=on_elapsed,
+        )  # fmt: skip
+    except (RunError, KeyboardInterrupt):
+        _keep_partial(output, ranks, schedule)
+        raise
     found = Run(
-        schedule, width, microbatch_size, tuple(timelines(results, label)), tuple(losses(results, label)),
+        schedule, width, microbatch_size, tuple(timelines(results, label)),
+        () if paced else tuple(losses(results, label)),
         tuple(result["peak_memory_bytes"][label] for result in results),
         tuple(result["rss_bytes"] for result in results), machine(),
     )  # fmt: skip
     write_text(output / "run.json", json.dumps(found.as_json(), indent=1))
     write_timeline(found.typical, output / "timeline.json")
-    write_text(output / "trace.json", json.dumps(chrome_trace({"measured": found.typical})))
+    write_text(output / "trace.json", json.dumps(chrome_trace({found.typical.source: found.typical})))
     return found
+
+
+def _keep_partial(output: Path, ranks: int, schedule: Schedule) -> None:
+    found = timelines(partial_results(output, ranks, {schedule.name: schedule.devices}), schedule.name)
+    if found:
+        write_timeline(found[-1], output / "partial-timeline.json")
