@@ -12,7 +12,6 @@ from statistics import median
 from typing import Any
 
 from calibration.pacing import paces
-from calibration.pace import paces
 from executor.job import Case, Job
 from executor.launch import OnProgress, launch
 from executor.results import losses, partial_results, timelines
@@ -27,7 +26,6 @@ from pipeline.schedule import Schedule
 from pipeline.timeline import Timeline
 from pipeline.timeline_file import write_timeline
 from pipeline.trace import chrome_trace
-from simulator.profile import Profile
 from simulator.profile import Profile
 
 _DEADLINE_S = 3600.0
@@ -52,11 +50,6 @@ class Run:
         return sorted(self.timelines, key=lambda timeline: timeline.end_ns)[(len(self.timelines) - 1) // 2]
 
     @property
-    def compute(self) -> str:
-        """Whether stages computed (`real`) or slept (`paced`)."""
-        return "paced" if self.typical.source == "paced" else "real"
-
-    @property
     def metrics(self) -> Metrics:
         """The metrics of the typical iteration."""
         samples = self.microbatch_size * self.schedule.microbatches * self.width
@@ -73,7 +66,7 @@ class Run:
             "microbatches": self.schedule.microbatches,
             "width": self.width,
             "microbatch_size": self.microbatch_size,
-            "compute": self.compute,
+            "compute": self.typical.source,
             "iteration_s": median(timeline.end_ns for timeline in self.timelines) / 1e9,
             "pipeline_s": metrics.pipeline_ns / 1e9,
             "bubble_ratio": metrics.bubble_ratio,
@@ -104,7 +97,6 @@ def run(
     """Runs `steps` iterations after one that warms up, and writes into `output`:
 
     run.json, timeline.json (the typical iteration), trace.json and what each rank left in ranks/.
-    With `pace` stages sleep for that profile's times instead of computing, and all is labelled so.
     With a profile as `pace` stages sleep for its costs instead of computing, and there is no loss.
     A run that is cut short leaves the last iteration that all ranks completed in
     partial-timeline.json. Raises InputError for a model that cannot be cut so often, RunError when
@@ -112,7 +104,7 @@ def run(
     """
     config = model_config(model)
     default_partition(config, schedule.stages)
-    label, sleeps = schedule.name, paces(schedule, pace, config, microbatch_size) if pace else None
+    label = schedule.name
     paced = None if pace is None else paces(pace, schedule, microbatch_size)
     job = Job(
         model=config_dict(config),
