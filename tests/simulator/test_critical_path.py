@@ -1,0 +1,110 @@
+"""The critical path and the devices' shares: by hand, and as properties of every schedule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import InputError
+from pipeline.lowering import lower
+from pipeline.schedules import build, catalogue
+from simulator import Profile
+from simulator import engine as reference
+from simulator.critical_path import critical_path
+from simulator.durations import Durations
+from simulator.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
+from simulator.time_shares import device_shares
+from simulator.workload import Workload
+
+
+def workload_of(name: str, stages: int, microbatches: int, profile: Profile, width: int = 1) -> Workload:
+    try:
+        schedule = build(name, stages=stages, microbatches=microbatches)
+    except InputError as refusal:
+        pytest.skip(str(refusal))
+    return Workload(lower(schedule, width=width), profile, Durations(schedule, profile), width)
+
+
+small = st.integers(0, 2000)
+link_costs = st.builds(LinkCost, small, st.just(1e9), st.integers(0, 99), st.integers(0, 99), st.booleans())
+profiles = st.builds(
+    lambda forward, backward, size, link, reduce, step, dispatch, shared: Profile(
+        "drawn",
+        (LayerCost("s", (SizeCost(1, forward, backward, boundary_bytes=size),), parameters=9),),
+        per_stage=True,
+        links={"local": link, "same_node": link, "other_node": link},
+        topology=Topology(devices_per_node=2, shared_nic=True) if shared else Topology(),
+        all_reduce=AllReduceCost(latency_ns=reduce),
+        optimizer=OptimizerCost(constant_ns=step),
+        overheads=Overheads(dispatch_ns=dispatch, iteration_ns=dispatch),
+    ),
+    small, small, small, link_costs, small, small, st.integers(0, 99), st.booleans(),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue()])
+@settings(max_examples=15, deadline=None)
+@given(profile=profiles, width=st.integers(1, 2), shape=st.sampled_from([(2, 4), (4, 4), (4, 8)]))
+def test_path_and_shares_cover_the_iteration(name: str, profile: Profile, width: int, shape: tuple[int, int]) -> None:
+    try:
+        workload = workload_of(name, *shape, profile, width)
+    except pytest.skip.Exception:
+        return
+    times = reference.run(workload)
+    path = critical_path(workload, times)
+    assert sum(piece.end_ns - piece.start_ns for piece in path) == times.end_ns
+    assert all(before.end_ns == after.start_ns for before, after in pairwise(path))
+    assert all(piece.waited_for for piece in path[1:])
+    for shares in device_shares(workload, times):
+        assert sum(shares.named().values()) == times.end_ns
+        assert min(shares.named().values()) >= 0
+        assert sum(shares.waited_for.values()) == shares.wait_forward + shares.wait_backward + shares.transfer
+
+
+def test_by_hand() -> None:
+    """Two stages, two micro-batches, F = 1, B = 2, messages 1 (units of 10 ns), GPipe.
+
+    Device 0: F0 0-1, F1 1-2. Messages arrive at 2 and 3. Device 1: F0 2-3, F1 3-4, B0 4-6, B1 6-8
+    (GPipe runs backwards in the order of the forwards). Gradients arrive at 7 and 9: device 0 runs
+    B0 7-9 and B1 9-11, free exactly when the second gradient is there.
+    """
+    workload = workload_of("gpipe", 2, 2, Profile.uniform(forward=10, backward=20, p2p=10))
+    times = reference.run(workload)
+    assert times.end_ns == 110
+    path = [(piece.kind, piece.device, piece.subject, piece.start_ns, piece.end_ns) for piece in critical_path(workload, times)]
+    assert path == [
+        ("compute", 0, "0F0", 0, 10),
+        ("message", 0, "1RECV_F0", 10, 20),
+        ("compute", 1, "1F0", 20, 30),
+        ("compute", 1, "1F1", 30, 40),
+        ("compute", 1, "1B0", 40, 60),
+        ("message", 1, "0RECV_B0", 60, 70),
+        ("compute", 0, "0B0", 70, 90),
+        ("compute", 0, "0B1", 90, 110),
+    ]
+    first, second = device_shares(workload, times)
+    assert (first.compute, first.wait_backward, first.transfer) == (60, 40, 10)
+    assert (second.compute, second.start_up, second.drain) == (60, 20, 30)
+    assert first.waited_for == {1: 50}
+
+
+def test_a_queue_on_the_link_is_the_reason() -> None:
+    """Messages of 50 ns behind forwards of 10: the second waits until the link is free (10+50), then takes 50."""
+    profile = replace(Profile.uniform(forward=10, backward=0), links={"local": LinkCost(50)})
+    workload = workload_of("gpipe", 2, 2, profile)
+    path = critical_path(workload, reference.run(workload))
+    held = [piece for piece in path if "the link, held by" in piece.waited_for]
+    assert [(piece.subject, piece.start_ns, piece.end_ns) for piece in held[:1]] == [("1RECV_F1", 60, 110)]
+
+
+def test_blocking_messages_are_refused() -> None:
+    from pipeline.repair import rendezvous_safe
+
+    schedule, profile = build("dapple", stages=4, microbatches=4), Profile.uniform(p2p="1ms")
+    workload = Workload(rendezvous_safe(lower(schedule)), profile, Durations(schedule, profile))
+    with pytest.raises(InputError, match="buffered"):
+        critical_path(workload, reference.run(workload, None, "rendezvous"))
