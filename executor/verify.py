@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["difference"]
+__all__ = ["difference", "largest_difference"]
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,7 @@ def difference(context: RankContext, payload: Mapping[str, Any]) -> dict[str, fl
         if item.active:
             key = _what_matters(item)
             truth = known[key] = known.get(key) or reference(item, job.iterations)
-            found[item.case.label] = max(_largest(item, gradients, truth), abs(float(loss) - truth.loss))
+            found[item.case.label] = largest_difference(item, gradients, float(loss), truth)
     return found
 
 
@@ -58,12 +59,15 @@ def _run(item: Prepared, iterations: int) -> tuple[dict[int, list[Tensor]], floa
     return gradients, losses[-1]
 
 
-def _largest(item: Prepared, gradients: Mapping[int, list[Tensor]], truth: Outcome) -> float:
-    worst = 0.0
+def largest_difference(item: Prepared, gradients: Mapping[int, list[Tensor]], loss: float, truth: Outcome) -> float:
+    """The largest absolute difference of gradients, weights and loss; infinite where one is not a number.
+
+    `max` passes over NaN, so a rank that computes nothing but NaN would look perfect.
+    """
+    found = [abs(loss - truth.loss)]
     for stage, work in item.runtime.stages.items():
         cut = item.cuts[stage]
         for ours, expected in ((gradients[stage], truth.gradients), (work.weights.values(), truth.weights)):
             wanted = [tensor for layer in cut for tensor in expected[layer]]
-            pairs = zip(ours, wanted, strict=True)
-            worst = max(worst, *(float((mine - theirs).abs().max()) for mine, theirs in pairs))
-    return worst
+            found += [float((mine - theirs).abs().max()) for mine, theirs in zip(ours, wanted, strict=True)]
+    return math.inf if any(map(math.isnan, found)) else max(found)
