@@ -86,7 +86,7 @@ def run_job(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
                 item.reset()
             for _ in range(job.iterations if item.active else 0):
                 record = item.iterate() | {"round": number - job.warmup}
-                journal.add(item.case.label, record)
+                journal.add(item.case.label, record | item.labels())
                 if number >= job.warmup:
                     records[item.case.label].append(record)
             gc.collect()

@@ -41,17 +41,19 @@ def losses(results: Sequence[_Record], label: str) -> list[float]:
 def partial_results(output: Path, ranks: int, devices: Mapping[str, int]) -> list[dict[str, Any]]:
     """What the journals of a run that was cut short hold, in the shape of its results.
 
-    `devices[label]` is the number of devices of each case's pipeline. Warm-up is left out.
+    `devices[label]` is the number of devices of each case's pipeline. Warm-up is left out, and so is
+    an iteration that some rank of its case did not complete: ranks are killed at different places.
     """
-    found = []
-    for rank in range(ranks):
-        cases: dict[str, list[_Record]] = {label: [] for label in devices}
-        for record in read_journal(output, rank):
-            if record["round"] < 0:
-                continue
-            cases[record["label"]].append(record)
-        compute = dict.fromkeys(devices, "real")
-        found.append({"cases": cases, "devices": dict(devices), "compute": compute, "peak_memory_bytes": {}})
+    lines = [[line for line in read_journal(output, rank) if line["round"] >= 0] for rank in range(ranks)]
+    found: list[dict[str, Any]] = [
+        {"cases": {}, "devices": dict(devices), "compute": {}, "peak_memory_bytes": {}} for _ in lines
+    ]
+    for label in devices:
+        rows = [[line for line in row if line["label"] == label] for row in lines]
+        said: _Record = next((row[0] for row in rows if row), {"ranks": 0, "compute": "real"})
+        complete = min(map(len, rows[: said["ranks"]]), default=0)
+        for result, row in zip(found, rows, strict=True):
+            result["cases"][label], result["compute"][label] = row[:complete], said["compute"]
     return found
 
 

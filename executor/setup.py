@@ -62,6 +62,10 @@ class Prepared:
             barrier=everyone,
         )
 
+    def labels(self) -> dict[str, Any]:
+        """What a journal line says of its case, so that it can be read without the rest of the run."""
+        return {"ranks": self.schedule.devices * self.case.width, "compute": "paced" if self.case.pace else "real"}
+
     def batch(self) -> list[Microbatch]:
         """The micro-batches of this rank's copy in iteration `count`."""
         count, size, seed = self.schedule.microbatches, self.case.microbatch_size, self.job.seed
