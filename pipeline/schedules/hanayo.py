@@ -1,16 +1,13 @@
-"""Hanayo: wave-like pipelines, Chimera's two directions folded into one model (SC'23, arXiv 2308.15762).
+"""Hanayo: waves through the devices, a bidirectional pipeline without replicas (arXiv 2308.15762).
 
-With w waves a device holds 2w chunks: the stages run over the p devices and back again, w times, so
-that a turn needs no message. This is Chimera's slot pattern without its second copy of the weights:
-in unit slots the k-th micro-batch of a unit of p runs its forward of stage s in slot s + 2k and its
-backward in slot 2S-1-s + 2k, S = 2wp. Device d is then busy in slots d and -1-d modulo 2p, shifted by
-2k; their parities differ, so that a unit covers every slot once modulo its length 4wp, and units
-follow one another without a gap.
-
-With chunk times B >= F, free messages and N = K p the makespan is 2wpK (F+B) + (2p-2)(K B - (K-1) F):
-a bubble of (2p-2) B at N = p, 1/w of it in a whole device's times, and where B > F another (2p-2)(B-F)
-for each further unit, as in Chimera's direct concatenation. At w = 1, N = p it is Chimera of depth
-2p, cut in two: each half runs half of its micro-batches.
+A model of S = 2wp stages runs down the p devices and up again, w times: a device holds 2w chunks,
+and neighbouring stages at a turn share a device. p micro-batches form a group. Counting a forward
+and a backward as one slot each, micro-batch k of group g runs stage s forward in slot s + 2k + 2Sg and
+backward in slot 2S-1-s + 2k + 2Sg. Down and up passes then fall into slots of different parity,
+so nothing collides, and groups tile all slots. With f <= b the times of a chunk and N = K p, a device
+idles 2(p-1)(b + (K-1)(b-f)): for f = b that is (p-1)(F+B)/(2w) in times of a whole device, however
+many groups; for b > f bubbles between the groups add up, as in Chimera's direct concatenation.
+The formula is ours.
 """
 
 from __future__ import annotations
@@ -25,34 +22,30 @@ from pipeline.schedules import OptionSpec, register
     "hanayo",
     source="Hanayo, SC'23, arXiv 2308.15762",
     constraints="waves >= 1",
-    bubble="(2p-2)(KB-(K-1)F), times of a chunk, N=KD, B>=F",
-    activations="at most 2wp chunks",
-    options={"waves": OptionSpec(2, None, "w; a device holds 2w chunks")},
+    bubble="2(p-1)(b + (K-1)(b-f)), times of a chunk, N = K D, f <= b",
+    activations="at most 2wp chunks, p micro-batches",
+    options={"waves": OptionSpec(1, None, "w, how often a micro-batch runs down and up the devices")},
 )
-def hanayo(stages: int, microbatches: int, waves: int = 2) -> Schedule:
-    """p = `stages` devices of 2w chunks each; any m >= 1, in units of p and a last, partial one.
+def hanayo(stages: int, microbatches: int, waves: int = 1) -> Schedule:
+    """p = `stages` devices of 2w chunks each; any m >= 1, the last group may be smaller.
 
-    Raises InputError for w < 1.
+    Raises InputError for waves < 1.
     """
     if waves < 1:
         raise InputError(f"waves = {waves}", "leaves a device without a chunk", "use waves >= 1")
-    turn = 2 * stages
-    count = waves * turn
-    placement = tuple(min(s % turn, turn - 1 - s % turn) for s in range(count))
-    rows = tuple(
-        _row([s for s in range(count) if placement[s] == d], stages, microbatches, count) for d in range(stages)
-    )
-    options = {"waves": waves}
-    return Schedule("hanayo", count, stages, microbatches, (placement,), (0,) * microbatches, rows, options)
-
-
-def _row(held: list[int], devices: int, microbatches: int, stages: int) -> tuple[Action, ...]:
-    """The actions of the device that holds these stages, in the order of their slots."""
-    pattern = [(s, s, Kind.F) for s in held] + [(2 * stages - 1 - s, s, Kind.B) for s in held]
-    slots: list[Action | None] = [None] * (2 * stages * (-(-microbatches // devices) + 1) + 2 * devices)
+    depth = 2 * waves * stages
+    where = tuple(_zigzag(stage, stages) for stage in range(depth))
+    slots: list[list[tuple[int, Action]]] = [[] for _ in range(stages)]
     for m in range(microbatches):
-        unit, place = divmod(m, devices)
-        base = 2 * stages * unit + 2 * place
-        for offset, stage, kind in pattern:
-            slots[base + offset] = Action(stage, kind, m)
-    return tuple(action for action in slots if action is not None)
+        base = 2 * depth * (m // stages) + 2 * (m % stages)
+        for stage, device in enumerate(where):
+            slots[device].append((base + stage, Action(stage, Kind.F, m)))
+            slots[device].append((base + 2 * depth - 1 - stage, Action(stage, Kind.B, m)))
+    rows = tuple(tuple(action for _, action in sorted(row)) for row in slots)
+    return Schedule("hanayo", depth, stages, microbatches, (where,), (0,) * microbatches, rows, {"waves": waves})
+
+
+def _zigzag(stage: int, devices: int) -> int:
+    """Down the devices and up again: 0 1 .. p-1 p-1 .. 1 0 0 1 .."""
+    turn, place = divmod(stage, devices)
+    return devices - 1 - place if turn % 2 else place
