@@ -66,7 +66,7 @@ class Run:
             "microbatches": self.schedule.microbatches,
             "width": self.width,
             "microbatch_size": self.microbatch_size,
-            "compute": self.typical.source,
+            "compute": "paced" if self.typical.source == "paced" else "real",
             "iteration_s": median(timeline.end_ns for timeline in self.timelines) / 1e9,
             "pipeline_s": metrics.pipeline_ns / 1e9,
             "bubble_ratio": metrics.bubble_ratio,

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["BACKWARD", "BACKWARD_INPUT", "BACKWARD_WEIGHT", "FORWARD", "P2P", "PROFILE", "as_text", "predict", "profile_from"]
+__all__ = [
+    "BACKWARD",
+    "BACKWARD_INPUT",
+    "BACKWARD_WEIGHT",
+    "FORWARD",
+    "P2P",
+    "PROFILE",
+    "as_text",
+    "per_chunk",
+    "predict",
+    "profile_from",
+]
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -25,18 +36,14 @@ BACKWARD_WEIGHT = typer.Option(None, "--backward-weight", metavar="TIME", help="
 P2P = typer.Option(None, "--p2p", metavar="TIME", help="Latency of every message between devices; default 0ms.")
 
 
-def profile_from(
-    profile: str | None,
-    forward: str | None,
-    backward: str | None,
-    backward_input: str | None,
-    backward_weight: str | None,
-    p2p: str | None,
-) -> Profile:
-    """The profile that a command line means; InputError for none, for both kinds, and for half of one."""
+def profile_from(profile: str | None, *durations: str | None) -> Profile:
+    """The profile that a command line means; `durations` in the order of the options above.
+
+    Raises InputError for none, for both kinds, and for half of one.
+    """
     from simulator import Profile
 
-    used = _used(forward, backward, backward_input, backward_weight, p2p)
+    used = _used(*durations)
     if profile is not None:
         if used:
             raise InputError(f"--profile with {', '.join(used)}", "are two kinds of costs", "give one of them")
@@ -74,12 +81,12 @@ def predict(schedule: Schedule | Plan, profile: Profile, **options: Any) -> Pred
     """`simulator.simulate` at the costs of the command line, with all that was assumed about them."""
     from simulator import simulate
 
-    machine, assumptions = _per_chunk(profile, schedule.schedule if isinstance(schedule, Plan) else schedule)
+    machine, assumptions = per_chunk(profile, schedule.schedule if isinstance(schedule, Plan) else schedule)
     prediction = simulate(schedule, machine, **options)
     return replace(prediction, assumptions=(*prediction.assumptions, *assumptions)) if assumptions else prediction
 
 
-def _per_chunk(profile: Profile, schedule: Schedule) -> tuple[Profile, tuple[str, ...]]:
+def per_chunk(profile: Profile, schedule: Schedule) -> tuple[Profile, tuple[str, ...]]:
     """Uniform costs are those of a device's share of the model: where it holds v chunks, each costs 1/v.
 
     So that schedules with one and with several chunks a device do the same work; the assumption

@@ -1,0 +1,57 @@
+"""Commands that start ranks: real and paced runs, a calibration, and what they leave in their folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
+FILES = {"run.json", "timeline.json", "trace.json", "timeline.png", "ranks"}
+
+
+def test_a_real_run_leaves_its_files_and_learns(chimera: Any, tmp_path: Path) -> None:
+    size = ("--model", "mlp-tiny", "--stages", 2, "--microbatches", 2, "--microbatch-size", 2, "--steps", 2)
+    done = chimera("run", "dapple", *size, "--output", tmp_path, "--json")
+    assert done.status == 0
+    document = done.document
+    assert document == json.loads((tmp_path / "run.json").read_text())
+    assert (document["compute"], document["devices"], len(document["iterations_s"])) == ("real", 2, 2)
+    assert len(document["losses"]) == 2 and all(loss > 0 for loss in document["losses"])
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    assert "next:" in done.stderr
+
+
+def test_a_paced_run_has_more_ranks_than_cores_and_says_that_it_is_paced(chimera: Any, tmp_path: Path) -> None:
+    size = ("--model", "mlp-tiny", "--stages", 4, "--microbatches", 4, "--microbatch-size", 1, "--steps", 2)
+    costs = ("--compute", "paced", "--forward", "20ms", "--backward", "40ms")
+    document = chimera("run", "chimera", *size, *costs, "--output", tmp_path, "--json").document
+    assert document["compute"] == "paced" and document["losses"] == []
+    # 16 units of 20 ms (Chimera, D = N = 4, B = 2F) and no sleep is shorter than asked for
+    assert document["pipeline_s"] >= 0.320
+    assert "paced" in (tmp_path / "trace.json").read_text()
+
+
+def test_real_compute_takes_its_own_time(chimera: Any, tmp_path: Path) -> None:
+    size = ("--model", "mlp-tiny", "--stages", 2, "--microbatches", 2)
+    done = chimera("run", "dapple", *size, "--forward", "1ms", "--output", tmp_path)
+    assert done.status == 2 and "--forward 1ms" in done.stderr and "--compute paced" in done.stderr
+
+
+def test_paced_compute_needs_costs(chimera: Any, tmp_path: Path) -> None:
+    size = ("--model", "mlp-tiny", "--stages", 2, "--microbatches", 2)
+    done = chimera("run", "dapple", *size, "--compute", "paced", "--output", tmp_path)
+    assert done.status == 2 and "--profile" in done.stderr
+
+
+def test_a_calibrated_profile_predicts_what_comes_next(chimera: Any, tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    size = ("--model", "mlp-tiny", "--stages", 2, "--microbatch-size", 2)
+    done = chimera("calibrate", *size, "--budget", "2s", "--output", path, "--json")
+    assert done.status == 0
+    assert done.document == json.loads(path.read_text())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["profile.json"]  # nothing beside what was asked for
+    document = chimera("simulate", "gpipe", "--stages", 2, "--microbatches", 4, "--profile", path, "--json").document
+    assert document["profile"]["machine"]["processor"]
+    assert document["throughput_samples_per_s"] == pytest.approx(2 * 4 / document["iteration_s"])
+    assert all(device["peak_memory_bytes"] > 0 for device in document["per_device"])
