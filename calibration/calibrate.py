@@ -12,7 +12,7 @@ from pipeline.models import model_config
 from pipeline.partition import default_partition
 from simulator.profile import Profile
 
-_SECONDS_PER_ROUND = 0.5
+_PIPELINED_SHARE = 0.6
 
 
 def calibrate(
@@ -40,7 +40,7 @@ def calibrate(
     session = run_session(
         SessionConfig(config, stages, microbatch_size, budget_s, output, seed),
         {},
-        rounds=max(round(0.7 * budget_s / _SECONDS_PER_ROUND), 3),
+        seconds=_PIPELINED_SHARE * budget_s,
         on_progress=on_progress,
     )
     return session.profile

@@ -11,7 +11,7 @@ __all__ = ["Measurements", "fit_profile", "in_place_times"]
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -107,8 +107,20 @@ def _delay(in_place: InPlace, start: Start) -> int | None:
     return round(median(delays)) if delays else None
 
 
-def _probe(found: Measurements, index: int) -> Mapping[str, Any]:
-    return next(probe["layers"][str(index)] for probe in found.probes if str(index) in probe["layers"])
+def _probe(found: Measurements, index: int) -> dict[str, Any]:
+    """What was measured of a layer; times are pooled with those of all layers of the same shape."""
+    described = layers(found.config)
+    own = _own_probe(found, index)
+    alike = [
+        _own_probe(found, other)
+        for other, layer in enumerate(described)
+        if replace(layer, name="") == replace(described[index], name="")
+    ]
+    return own | {kind: [time for probe in alike for time in probe[kind]] for kind in ("forward", "backward")}
+
+
+def _own_probe(found: Measurements, index: int) -> dict[str, Any]:
+    return next(dict(probe["layers"][str(index)]) for probe in found.probes if str(index) in probe["layers"])
 
 
 def _layers(found: Measurements, stage_ns: Mapping[tuple[int, Kind], float]) -> tuple[LayerCost, ...]:

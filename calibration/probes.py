@@ -10,7 +10,7 @@ from __future__ import annotations
 __all__ = ["measure"]
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,14 +19,15 @@ from torch import Tensor
 
 from executor.context import RankContext
 from executor.data import microbatch
-from executor.job import Job, run_job
+from executor.job import run_job
 from executor.memory import footprint
 from executor.modules import build_layers, loss_of
 from pipeline.models import ModelConfig, layers, model_config
 from pipeline.partition import default_partition
 
 _WARMUP = 2
-_LEAST = 5
+_LEAST = 3
+_PASSES = 4
 
 
 def measure(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,29 +49,71 @@ def _layers(context: RankContext, payload: Mapping[str, Any], config: ModelConfi
     """Times and memory of the layers of this rank's stages, all ranks measuring at the same time."""
     cuts = default_partition(config, payload["stages"])
     mine = [index for stage, cut in enumerate(cuts) if stage % context.ranks == context.rank for index in cut]
-    seconds = payload["probe_seconds"] / max(len(mine), 1)
-    found = {}
+    seconds = payload["probe_seconds"] / max(_PASSES * len(mine), 1)
+    found: dict[str, dict[str, Any]] = {}
     dist.barrier()
-    for index in mine:
-        context.progress.at(f"probing layer {index}")
-        found[str(index)] = _layer(config, index, payload["microbatch_size"], seconds, Job(**payload["job"]).seed)
+    for _ in range(_PASSES):  # turn by turn: a machine whose speed drifts slows all layers alike
+        for index in mine:
+            context.progress.at(f"probing layer {index}")
+            probe = _Probe(config, index, payload["microbatch_size"], payload["job"]["seed"])
+            times = found.setdefault(str(index), {"forward": [], "backward": []} | probe.memory())
+            for kind, samples in probe.time(seconds).items():
+                times[kind] += samples
     dist.barrier()
     return found
 
 
-def _layer(config: ModelConfig, index: int, size: int, seconds: float, seed: int) -> dict[str, Any]:
-    (module,) = build_layers(config, [index], seed=seed)
-    batch = microbatch(config, size, seed=seed, iteration=0, number=0)
-    last = index == len(layers(config)) - 1
+class _Probe:
+    """One layer with a sample of its input; the last one ends in the loss, as in its stage."""
 
-    def forward(given: Tensor) -> Tensor:
-        output = module(given)
-        return loss_of(config, output, batch.targets) if last else output
+    def __init__(self, config: ModelConfig, index: int, size: int, seed: int) -> None:
+        (self.module,) = build_layers(config, [index], seed=seed)
+        self.config, self.batch = config, microbatch(config, size, seed=seed, iteration=0, number=0)
+        self.last = index == len(layers(config)) - 1
+        self.sample = self.batch.inputs if index == 0 else _hidden(config, size)
 
-    sample = batch.inputs if index == 0 else _hidden(config, size)
-    output_bytes = 0 if last else module(sample).nbytes
-    found = _time(forward, sample, seconds)
-    return found | _memory(forward, sample, output_bytes) | {"parameters": sum(p.numel() for p in module.parameters())}
+    def forward(self, given: Tensor) -> Tensor:
+        """The layer's output, or the loss."""
+        output = self.module(given)
+        return loss_of(self.config, output, self.batch.targets) if self.last else output
+
+    def time(self, seconds: float) -> dict[str, list[int]]:
+        """Nanoseconds of forward and backward; the input's gradient is included where it has one."""
+        found: dict[str, list[int]] = {"forward": [], "backward": []}
+        deadline = time.monotonic() + seconds
+        repetition = 0
+        while repetition < _LEAST + _WARMUP or time.monotonic() < deadline:
+            given = _fresh(self.sample)
+            started = time.monotonic_ns()
+            output = self.forward(given)
+            between = time.monotonic_ns()
+            gradient = torch.ones_like(output)
+            resumed = time.monotonic_ns()
+            output.backward(gradient)
+            ended = time.monotonic_ns()
+            if repetition >= _WARMUP:
+                found["forward"].append(between - started)
+                found["backward"].append(ended - resumed)
+            repetition += 1
+        return found
+
+    def memory(self) -> dict[str, int]:
+        """Bytes: what stays for the backward (input included, output not), output, and transient peaks."""
+        given = _fresh(self.sample)
+        kept: list[Tensor] = []
+        ahead = footprint(lambda: kept.append(self.forward(given)))
+        output = kept.pop()
+        gradient = torch.ones_like(output)
+        for parameter in self.module.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        behind = footprint(lambda: output.backward(gradient))
+        output_bytes = 0 if self.last else output.nbytes
+        return {
+            "activation_bytes": max(ahead.net_bytes - output_bytes + given.nbytes, 0),
+            "output_bytes": output_bytes,
+            "forward_workspace_bytes": ahead.peak_bytes - ahead.net_bytes + output_bytes,
+            "backward_workspace_bytes": behind.peak_bytes,
+        }
 
 
 def _hidden(config: ModelConfig, size: int) -> Tensor:
@@ -81,43 +124,6 @@ def _hidden(config: ModelConfig, size: int) -> Tensor:
 def _fresh(sample: Tensor) -> Tensor:
     given = sample.detach()
     return given.requires_grad_() if given.is_floating_point() else given
-
-
-def _time(forward: Callable[[Tensor], Tensor], sample: Tensor, seconds: float) -> dict[str, list[int]]:
-    """Nanoseconds of forward and backward; the input's gradient is included where it has one."""
-    found: dict[str, list[int]] = {"forward": [], "backward": []}
-    deadline = time.monotonic() + seconds
-    repetition = 0
-    while repetition < _LEAST + _WARMUP or time.monotonic() < deadline:
-        given = _fresh(sample)
-        started = time.monotonic_ns()
-        output = forward(given)
-        between = time.monotonic_ns()
-        gradient = torch.ones_like(output)
-        resumed = time.monotonic_ns()
-        output.backward(gradient)
-        ended = time.monotonic_ns()
-        if repetition >= _WARMUP:
-            found["forward"].append(between - started)
-            found["backward"].append(ended - resumed)
-        repetition += 1
-    return found
-
-
-def _memory(forward: Callable[[Tensor], Tensor], sample: Tensor, output_bytes: int) -> dict[str, int]:
-    """Bytes: what stays for the backward (input included, output not), output, and transient peaks."""
-    given = _fresh(sample)
-    kept: list[Tensor] = []
-    ahead = footprint(lambda: kept.append(forward(given)))
-    output = kept.pop()
-    gradient = torch.ones_like(output)
-    behind = footprint(lambda: output.backward(gradient))
-    return {
-        "activation_bytes": max(ahead.net_bytes - output_bytes + given.nbytes, 0),
-        "output_bytes": output_bytes,
-        "forward_workspace_bytes": ahead.peak_bytes - ahead.net_bytes + output_bytes,
-        "backward_workspace_bytes": behind.peak_bytes,
-    }
 
 
 def _messages(context: RankContext, sizes: list[int], repetitions: int = 12) -> dict[str, list[int]]:

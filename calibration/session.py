@@ -31,7 +31,8 @@ from pipeline.timeline import Timeline
 from simulator.profile import Profile
 
 OnProgress = Callable[[str, float], None]
-_PROBE_SHARE = 0.3
+_PROBE_SHARE = 0.25
+_MOST_ROUNDS = 1000
 _DEADLINE_FACTOR, _DEADLINE_MARGIN_S = 10, 120
 
 
@@ -82,11 +83,12 @@ def run_session(
     config: SessionConfig,
     judged: Mapping[str, Schedule],
     *,
-    rounds: int,
-    iterations: int = 1,
+    seconds: float,
     on_progress: OnProgress | None = None,
 ) -> Session:
     """Launches the ranks once and returns the fitted profile and what the judged cases did.
+
+    All cases take turns for about `seconds`.
 
     Raises InputError for a model with fewer layers than stages, RunError when a rank fails.
     """
@@ -94,9 +96,9 @@ def run_session(
     job = Job(
         model=config_dict(config.model),
         cases=tuple(Case(label, schedule_json(item), config.microbatch_size) for label, item in schedules.items()),
-        rounds=rounds,
-        iterations=iterations,
+        rounds=_MOST_ROUNDS,
         warmup=2,
+        seconds=seconds,
         seed=config.seed,
         optimizer=config.optimizer,
     )

@@ -43,7 +43,7 @@ def validate(
 ) -> Validation:
     """Predicts each schedule from calibration runs alone, runs it for real, and compares.
 
-    The ranks run calibration and judged iterations in turns, `rounds` times. Raises InputError for
+    The ranks run calibration and judged iterations in turns for about `budget_s` seconds. Raises InputError for
     arguments that do not fit, RunError when a rank fails.
     """
     if width != 1 or compute != "real":
@@ -58,7 +58,7 @@ def validate(
     difference = gradient_difference(config, schedules, output=output / "gradients", seed=seed)
     if on_progress:
         on_progress("gradients compared with the single-process reference", 0.0)
-    session = run_session(session_config, schedules, rounds=max(round(budget_s), 6), on_progress=on_progress)
+    session = run_session(session_config, schedules, seconds=budget_s, on_progress=on_progress)
     cases = tuple(_case(name, item, session, microbatch_size) for name, item in schedules.items())
     return Validation(
         machine=machine(),

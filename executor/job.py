@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Case", "Job", "run_job"]
 
 import gc
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from executor.memory import watch
 from executor.setup import Prepared, prepare
 
 _JSON = dict[str, Any]
+_LEAST_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Case:
 class Job:
     """Cases of one model; each round runs `iterations` of every case, after `warmup` rounds.
 
-    Iteration i of every case sees the same mini-batch. With `reset` a case's weights return to
+    The rounds end early once `seconds` have passed. Iteration i of every case sees the same mini-batch. With `reset` a case's weights return to
     their initial values before each round. `memory` adds one untimed iteration of each case that
     watches the allocator.
     """
@@ -55,6 +57,8 @@ class Job:
     dtype: str = "float32"
     memory: bool = True
     reset: bool = False
+    seconds: float | None = None
+    """no further round after so long (at least three are run); None: all rounds"""
 
     def payload(self) -> _JSON:
         """The job as the JSON-able payload of `run_job`."""
@@ -80,6 +84,7 @@ def run_job(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
     gc.collect()
     gc.freeze()
     gc.disable()
+    started = time.monotonic()
     for number in range(job.warmup + job.rounds):
         for item in prepared:
             if job.reset:
@@ -90,6 +95,8 @@ def run_job(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
                 if number >= job.warmup:
                     records[item.case.label].append(record)
             gc.collect()
+        if number - job.warmup + 1 >= _LEAST_ROUNDS and _time_is_up(started, job.seconds):
+            break
     gc.enable()
     watched = {item.case.label: watch(item) for item in prepared if item.active and job.memory}
     journal.close()
@@ -101,6 +108,15 @@ def run_job(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
         "memory": {label: asdict(found) for label, found in watched.items()},
         "rss_bytes": journal.peak_rss_bytes(),
     }
+
+
+def _time_is_up(started: float, seconds: float | None) -> bool:
+    """Whether any rank has used up its time: all must agree, or some would wait for ever. Collective."""
+    if seconds is None:
+        return False
+    over = torch.tensor(float(time.monotonic() - started >= seconds))
+    dist.all_reduce(over, op=dist.ReduceOp.MAX)
+    return bool(over.item())
 
 
 def set_up(context: RankContext, job: Job) -> list[Prepared]:
