@@ -15,13 +15,17 @@ def text_grid(schedule: Schedule, mark: tuple[int, int] | None = None, *, widest
     """The compute order in unit slots (forward 1, backward 2); `.` is an idle slot, `=` goes on.
 
     `mark` = (device, position) points at a cell. A schedule that is stuck, marked, or wider than
-    `widest` characters is drawn in order, without slots, and the first line says so.
+    `widest` characters is drawn in order, without slots, and the first line says so and why.
     """
     timing = walk(schedule.actions, schedule.stages)
     slots = max((row[-1] for row in timing.ends if row), default=0)
     cell = max((len(str(action)) for row in schedule.actions for action in row), default=1) + 1
-    if timing.missing or mark is not None or slots * cell > widest:
-        return _in_order(schedule, mark, cell, widest)
+    if timing.missing:
+        return _in_order(schedule, mark, cell, widest, "devices wait for one another")
+    if mark is not None:
+        return _in_order(schedule, mark, cell, widest, "")
+    if slots * cell > widest:
+        return _in_order(schedule, mark, cell, widest, f"{slots} slots of {cell} characters are wider than {widest}")
     lines = [_header("slot", slots, cell)]
     for device, row in enumerate(schedule.actions):
         cells = ["."] * slots
@@ -31,13 +35,15 @@ def text_grid(schedule: Schedule, mark: tuple[int, int] | None = None, *, widest
     return "\n".join(lines)
 
 
-def _in_order(schedule: Schedule, mark: tuple[int, int] | None, cell: int, widest: int) -> str:
+def _in_order(schedule: Schedule, mark: tuple[int, int] | None, cell: int, widest: int, why: str) -> str:
     """Cells by position; long rows are cut around the mark, or after what fits."""
     longest = max((len(row) for row in schedule.actions), default=0)
     room = max(widest // cell, 1)
     first = max(min(mark[1] - room // 2, longest - room), 0) if mark else 0
     last = min(first + room, longest)
-    lines = [f"in order, without slots; positions {first} to {last - 1} of {longest}", _header("step", last, cell, first)]
+    shown = f"positions {first} to {last - 1} of {longest}" if last > first else "nothing to do"
+    title = f"in order, without slots{f' ({why})' if why else ''}; {shown}"
+    lines = [title, _header("step", last, cell, first)]
     for device, row in enumerate(schedule.actions):
         cells = [str(action) for action in row[first:last]]
         line = _line(device, cells, cell)

@@ -9,11 +9,14 @@ therefore one pattern of 2D slots, walked once per unit; what lies beyond 2D bel
 
 An item is a micro-batch (`direct`), two in one forward and a backward each (`doubling`), or one
 with its backward in two halves (`halving`); the last two make forward and backward slots equal, and
-intermediate bubbles vanish. With free messages and N = K D:
+intermediate bubbles vanish. With free messages, f = 1 and N = K D:
 direct (f = 1, B >= F): (D-2+2K) F + K (2D-2) B;
-doubling (B = 2F, N a multiple of 2D): 3N + 2(D-2) forwards' time, so its bubble does not grow with N;
-halving (B = 2F): 3N + (D-2). Table 2's (D-2)/(2N+D-2) for both counts F = B slots; at B = 2F it is
-an approximation (D = 4, N = 8 doubled: 1/7, not 1/9).
+doubling (B = 2F): 3N + 2(D-2) forwards' time for even K, D-2 more for the plain unit of an odd K > 1;
+halving (B = 2F): 3N + (D-2). N = D: C_f = D forwards and C_b = D + D/f - 2 backwards.
+Table 2's (D-2)/(2N+D-2) is exact for direct concatenation with F = B and any K. For doubling and
+halving it counts every slot alike; at B = 2F they have (D-2)/(3N/2+D-2) and (D-2)/(3N+D-2), and no
+schedule with their forwards and backwards does better: a middle device starts D/2-1 forwards late
+and ends D/2-1 backwards early. Activations: D - D/(2f) + 1 .. D, doubled for doubling.
 """
 
 from __future__ import annotations
