@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli import costs
+from cli.explanation import EXPLAIN, explained, print_explanation
 from cli.output import caption, drawable, draws_into, note, percent, print_json, print_table, writable_file
 from cli.selection import SETTINGS, select_plan
 from pipeline.units import format_bytes, format_ns
@@ -56,20 +57,26 @@ def command(
     seed: int = typer.Option(0, "--seed", help="Seed of the draws."),
     trace: Path | None = typer.Option(None, "--trace", help="Write a Chrome trace (Perfetto opens it)."),
     plot: Path | None = typer.Option(None, "--plot", help="Draw the predicted timeline."),
+    explain: bool = EXPLAIN,
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Predicts one schedule."""
     writable_file(trace)
     drawable(plot)
+    planned = select_plan(name, stages, microbatches, settings, width)
     prediction = costs.predict(
-        select_plan(name, stages, microbatches, settings, width),
+        planned,
         costs.profile_from(profile, forward, backward, backward_input, backward_weight, p2p),
         microbatch_size=microbatch_size, width=width, engine=engine.value, samples=samples, seed=seed,
     )  # fmt: skip
+    explanation = explained(prediction, planned) if explain else None
     if as_json:
-        print_json(prediction.as_json())
+        found = {} if explanation is None else {"explain": explanation.as_json()}
+        print_json({**prediction.as_json(), **found})
     else:
         _print(prediction)
+        if explanation is not None:
+            print_explanation(explanation)
     if trace is not None:
         import json
 

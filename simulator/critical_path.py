@@ -51,7 +51,7 @@ def clock_after(workload: Workload, times: Times, device: int, position: int) ->
     ops = workload.ops[device]
     while position >= 0:
         code, target = ops[position].code, ops[position].target
-        if code == COMPUTE or code == STEP:
+        if code in (COMPUTE, STEP):
             return times.ends[device][position]
         if code == SEND:
             return times.sent[target]

@@ -1,0 +1,28 @@
+"""`simulate --explain`: the object in --json and the tables."""
+
+from typing import Any
+
+import pytest
+
+ARGUMENTS = ("simulate", "dapple", "--stages", 4, "--microbatches", 8, "--forward", "1ms", "--backward", "2ms", "--explain")
+
+
+def test_json_has_the_explanation(chimera: Any) -> None:
+    """DAPPLE: (N+D-1)(F+B) = 33 ms, of which (D-1)(F+B) = 9 ms are bubble (Chimera paper, table 2)."""
+    found = chimera(*ARGUMENTS, "--json").document["explain"]
+    assert found["limit"] == "bubble"
+    assert found["losses_s"]["bubble"] == pytest.approx(0.009)
+    assert sum(found["critical_path_s"].values()) == pytest.approx(0.033)
+    assert found["critical_path"][0] == {
+        "kind": "compute", "device": 0, "subject": "0F0", "start_s": 0.0, "end_s": 0.001, "waited_for": "",
+    }  # fmt: skip
+
+
+def test_tables_are_printed(chimera: Any) -> None:
+    done = chimera(*ARGUMENTS)
+    assert done.status == 0
+    assert "Limited by bubble" in done.stdout and "Critical path" in done.stdout
+
+
+def test_without_the_option_nothing_is_added(chimera: Any) -> None:
+    assert "explain" not in chimera(*ARGUMENTS[:-1], "--json").document

@@ -1,0 +1,69 @@
+"""What limits a configuration: one cause at a time put in, and found again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.schedules import build
+from simulator import Profile, simulate
+from simulator.explain import Explanation, explain_prediction
+from simulator.profile import AllReduceCost, LayerCost, LinkCost, Overheads, SizeCost
+
+BASE = Profile.uniform(forward=1000, backward=2000)
+
+
+def explained(name: str, profile: Profile, stages: int = 4, microbatches: int = 8, capacity: int | None = None) -> Explanation:
+    prediction = simulate(build(name, stages=stages, microbatches=microbatches), profile)
+    return explain_prediction(prediction, capacity_bytes=capacity)
+
+
+def test_dapples_bubble_is_the_papers() -> None:
+    """Table 2: DAPPLE's bubble ratio is (D-1)/(N+D-1) = 3/11, of 11 x 3000 ns."""
+    found = explained("dapple", BASE)
+    assert (found.limit, found.losses.bubble, found.losses.compute) == ("bubble", 9000, 24000)
+
+
+@pytest.mark.parametrize(
+    ("limit", "profile"),
+    [
+        ("link", replace(BASE, links={"local": LinkCost(latency_ns=5000)})),
+        ("overhead", replace(BASE, overheads=Overheads(dispatch_ns=5000))),
+        ("contention", replace(BASE, cores=1)),
+        ("synchronisation", replace(BASE, all_reduce=AllReduceCost(latency_ns=50_000))),
+    ],
+)
+def test_what_costs_most_is_named(limit: str, profile: Profile) -> None:
+    found = explained("chimera", profile)
+    assert found.limit == limit
+    assert sum(found.losses) == found.iteration_ns == sum(found.path_ns().values())
+
+
+def test_unequal_stages_are_imbalance() -> None:
+    """One layer of two is three times the other: the average is 4000 of 6000 a micro-batch.
+
+    GPipe, D = 2, N = 8: stages of F = 1000, 3000 and B = 1000, 3000. The slow device is busy for
+    8 x 6000 and idle for F0 + B0 = 2000: 50000. Balanced, F = B = 2000: (N+D-1) x 4000 = 36000.
+    """
+    layers = tuple(LayerCost(f"{cost}", (SizeCost(1, cost, cost),)) for cost in (1000, 3000))
+    found = explained("gpipe", Profile("unequal", layers, partition=(1, 1)), 2)
+    assert found.iteration_ns == 50_000
+    assert (found.limit, found.losses.imbalance, found.losses.bubble) == ("imbalance", 14_000, 4000)
+    assert (found.busiest, found.idlest) == (1, 0)
+
+
+def test_without_losses_computation_limits() -> None:
+    found = explained("gpipe", BASE, stages=1)
+    assert found.limit == "compute"
+    assert found.as_json()["losses_s"]["bubble"] == 0
+
+
+def test_the_first_device_out_of_memory() -> None:
+    """Activations of 10 bytes: GPipe's device 0 stores the third, at 2000 ns, before device 1 does."""
+    profile = replace(BASE, layers=(LayerCost("stage", (SizeCost(1, 1000, 2000, activation_bytes=10),)),))
+    found = explained("gpipe", profile, capacity=25)
+    assert found.limit == "memory"
+    assert found.memory is not None
+    assert (found.memory.device, found.memory.time_ns, found.memory.cause, found.memory.held_bytes) == (0, 2000, "0F2", 30)
+    assert explained("gpipe", profile, capacity=80).memory is None
