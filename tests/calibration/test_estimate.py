@@ -19,16 +19,17 @@ MODEL = model_config("mlp-tiny")
 
 
 def truth(**changes: Any) -> Profile:
-    """A machine invented for the test: every layer with its own cost, slow messages, dear dispatch."""
+    """A machine invented for the test: every kind of layer with its own cost, slow messages, dear dispatch."""
+    times = {"input": (2_600_000, 3_300_000), "hidden": (2_000_000, 3_900_000), "output": (1_400_000, 3_000_000)}
     stack = tuple(
         LayerCost(
             layer.name,
-            (SizeCost(4, 2_000_000 + 100_000 * i, 3_000_000 + 70_000 * i, boundary_bytes=layer.boundary_elements * 16),),
+            (SizeCost(4, *times[layer.kind], boundary_bytes=layer.boundary_elements * 16),),
             layer.kind,
             layer.parameters,
             4 * layer.parameters,
         )
-        for i, layer in enumerate(layers(MODEL))
+        for layer in layers(MODEL)
     )
     settings: dict[str, Any] = {
         "links": {"local": LinkCost(latency_ns=400_000)},
