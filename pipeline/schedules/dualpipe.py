@@ -8,8 +8,8 @@ onto p = h devices, which then hold stages r and 2p-1-r of one model.
 
 With F&B the time of an overlapped pair, B that of a full backward and W of its weight part, the
 longest device idles (p/2-1)(F&B + B - 3W) in DualPipe, (p-1)(F&B + B - 3W) in DualPipeV (times of
-one chunk) when W <= F <= I, and stores at most p+1, or 2p+1, activations of a chunk. Our simulator takes the sum of
-both times for F&B unless the profile knows better.
+one chunk), and stores at most p+1, or 2p+1, activations of a chunk. The authors' formula takes
+W <= F = I for granted; our walk lets a pair take the sum of both.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Chunks = tuple[tuple[int, int], tuple[int, int]]
     "dualpipe",
     source="DeepSeek-V3, arXiv 2412.19437; deepseek-ai/DualPipe",
     constraints="even D; even N >= 2D",
-    bubble="(p/2-1)(F&B+B-3W) when W <= F <= I",
+    bubble="(p/2-1)(F&B+B-3W) when W <= F = I",
     activations="p+1",
 )
 def dualpipe(stages: int, microbatches: int) -> Schedule:
@@ -61,7 +61,7 @@ def dualpipe(stages: int, microbatches: int) -> Schedule:
     aliases=("dualpipev",),
     source="DualPipeV, 'cut in half' (Sea AI Lab); deepseek-ai/DualPipe; torch ScheduleDualPipeV",
     constraints="N >= 2D",
-    bubble="(p-1)(F&B+B-3W), times of a chunk, when W <= F <= I",
+    bubble="(p-1)(F&B+B-3W), times of a chunk, when W <= F = I",
     activations="2p+1 chunks",
 )
 def dualpipe_v(stages: int, microbatches: int) -> Schedule:

@@ -1,0 +1,228 @@
+"""Optimal schedules of tiny pipelines by constraint programming, and how far the generators are from them.
+
+The model knows nothing of our generators: every F, I and W (or B) of a stage and micro-batch is an
+interval on its device, precedence is the data flow, and a device never stores more activations
+than its limit. Micro-batches are alike, so each kind may be taken in ascending order.
+"""
+
+from typing import Any
+
+import pytest
+
+from pipeline.actions import Action, Kind
+from pipeline.order import walk
+from pipeline.schedules import build
+
+cp_model: Any = pytest.importorskip("ortools.sat.python.cp_model")
+
+
+def optimum(
+    devices: int,
+    microbatches: int,
+    limit: int,
+    times: tuple[int, int, int],
+    *,
+    split: bool = True,
+    folded: bool = False,
+) -> int:
+    """The smallest makespan in slots, proven; `limit` counts activations of a chunk on each device.
+
+    `times` are those of F, I and W of a chunk; unsplit, a backward takes I + W.
+    """
+    forward, inputs, weights = times if split else (times[0], times[1] + times[2], 0)
+    stages = 2 * devices if folded else devices
+    horizon = (forward + inputs + weights) * stages * microbatches
+    model = cp_model.CpModel()
+    busy: list[list[Any]] = [[] for _ in range(devices)]
+    levels: list[tuple[list[Any], list[int]]] = [([], []) for _ in range(devices)]
+    ends: dict[tuple[str, int, int], Any] = {}
+    makespan = model.new_int_var(0, horizon, "makespan")
+
+    def place(kind: str, stage: int, m: int, length: int, *after: tuple[str, int, int]) -> Any:
+        start = model.new_int_var(0, horizon - length, "")
+        busy[min(stage, stages - 1 - stage) if folded else stage].append(
+            model.new_fixed_size_interval_var(start, length, "")
+        )
+        for earlier in (*after, (kind, stage, m - 1)):
+            if earlier in ends:
+                model.add(start >= ends[earlier])
+        ends[kind, stage, m] = start + length
+        model.add(makespan >= start + length)
+        return start
+
+    for m in range(microbatches):
+        for stage in range(stages):
+            times_, changes = levels[min(stage, stages - 1 - stage) if folded else stage]
+            times_.append(place("F", stage, m, forward, ("F", stage - 1, m)))
+            changes.append(1)
+        for stage in reversed(range(stages)):
+            times_, changes = levels[min(stage, stages - 1 - stage) if folded else stage]
+            place("I", stage, m, inputs, ("I", stage + 1, m), ("F", stage, m))
+            if split:
+                place("W", stage, m, weights, ("I", stage, m))
+            times_.append(ends["W" if split else "I", stage, m])
+            changes.append(-1)
+    for device in range(devices):
+        model.add_no_overlap(busy[device])
+        model.add_reservoir_constraint(*levels[device], 0, limit)
+    model.minimize(makespan)
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    solver.parameters.random_seed = 0
+    solver.parameters.max_time_in_seconds = 60
+    assert solver.solve(model) == cp_model.OPTIMAL
+    return round(solver.objective_value)
+
+
+def makespan(name: str, devices: int, microbatches: int, times: tuple[int, int, int]) -> int:
+    """Slots that a generated schedule takes."""
+    schedule = build(name, stages=devices, microbatches=microbatches)
+    forward, inputs, weights = times
+
+    def duration(action: Action) -> int:
+        return {Kind.F: forward, Kind.I: inputs, Kind.W: weights, Kind.B: inputs + weights}[action.kind]
+
+    return max(ends[-1] for ends in walk(schedule.actions, schedule.stages, duration).ends)
+
+
+TIMES = pytest.mark.parametrize("times", [(1, 1, 1), (2, 2, 1), (2, 3, 2)])
+SIZES = pytest.mark.parametrize(("devices", "microbatches"), [(1, 3), (2, 2), (2, 4), (3, 3), (3, 4)])
+
+
+@TIMES
+@SIZES
+def test_1f1b_is_optimal_unless_the_backward_is_split(
+    devices: int, microbatches: int, times: tuple[int, int, int]
+) -> None:
+    # (m + p - 1)(F + B) is what all the memory there is allows; DAPPLE takes p of m activations
+    best = optimum(devices, microbatches, microbatches, times, split=False)
+    assert best == (microbatches + devices - 1) * sum(times) == makespan("dapple", devices, microbatches, times)
+    gap = best - optimum(devices, microbatches, devices, times)
+    assert gap == (devices - 1) * 2 * times[2]  # what splitting is worth: (F+B) - (F+I-W) = 2W a device
+
+
+@TIMES
+@SIZES
+@pytest.mark.parametrize("name", ["zb-h1", "zb-1p"])
+def test_zero_bubble_is_optimal_at_the_memory_of_1f1b(
+    name: str, devices: int, microbatches: int, times: tuple[int, int, int]
+) -> None:
+    assert makespan(name, devices, microbatches, times) == optimum(devices, microbatches, devices, times)
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "microbatches", "limit", "gap"),
+    [
+        ("zb-2p", 2, 3, 4, 0),
+        ("zb-2p", 3, 4, 6, 0),
+        ("zb-v", 2, 2, 4, 0),
+        ("zb-v", 2, 3, 4, 0),
+        ("zb-v", 3, 2, 6, 0),
+        ("zb-v", 3, 3, 6, 0),
+        ("v-half", 2, 3, 4, 0),
+        ("v-half", 3, 3, 4, 0),
+        ("v-min", 2, 3, 4, 2),  # a block of half the bubble fits the same memory: V-Half's
+        ("v-min", 3, 3, 4, 0),
+    ],
+)
+def test_optimality_gaps_at_equal_times(name: str, devices: int, microbatches: int, limit: int, gap: int) -> None:
+    best = optimum(devices, microbatches, limit, (1, 1, 1), folded=name != "zb-2p")
+    assert makespan(name, devices, microbatches, (1, 1, 1)) - best == gap
+
+
+def test_less_memory_costs_time() -> None:
+    # with one activation stage 0 runs F, waits for stage 1's F and I, runs I and W: 5 slots a micro-batch
+    assert [optimum(2, 3, limit, (1, 1, 1)) for limit in (1, 2, 3)] == [15, 10, 10]
+
+
+@pytest.mark.parametrize(("stages", "microbatches"), [(1, 3), (2, 1), (2, 3), (3, 2), (3, 4), (4, 3), (4, 4)])
+@pytest.mark.parametrize(("forward", "backward"), [(1, 2), (2, 3), (3, 1)])
+def test_1f1b_is_optimal_for_whole_backwards(stages: int, microbatches: int, forward: int, backward: int) -> None:
+    # The last stage cannot start before (p-1) F, works m (F+B), and (p-1) B follow: no memory helps.
+    value = (microbatches + stages - 1) * (forward + backward)
+    for limit in (stages, stages + microbatches):
+        problem = chain(stages, microbatches, limit, F=forward, B=backward)
+        assert optimum(problem, "makespan") == value
+        assert achieved(build("1f1b", stages=stages, microbatches=microbatches), problem, "makespan") == value
+
+
+def test_less_memory_than_1f1b_costs_time() -> None:
+    assert [optimum(chain(3, 4, limit, F=1, B=2), "makespan") for limit in (1, 2, 3, 4)] == [36, 21, 18, 18]
+
+
+def test_splitting_the_backward_pays_within_the_same_memory() -> None:
+    whole, split = chain(3, 4, 3, F=1, B=2), chain(3, 4, 3, F=1, I=1, W=1)
+    # 1F1B's (p-1)(F+B) = 6 idle slots become ZB-H1's (p-1)(F+I-W) = 2 (arXiv 2401.10241, Table 1).
+    assert optimum(whole, "makespan") - 12 == 6
+    assert optimum(split, "makespan") - 12 == 2
+
+
+UNIT, LATE, HEAVY = (1, 1, 1), (4, 5, 3), (3, 2, 4)
+CHAIN_GAPS = [
+    # schedule, p, m, (F, I, W), limit, slots above the optimum: makespan, longest device
+    ("zb-h1", 2, 4, UNIT, 2, 0, 0),
+    ("zb-h1", 3, 3, UNIT, 3, 0, 0),
+    ("zb-h1", 3, 4, UNIT, 3, 0, 0),
+    ("zb-h1", 4, 4, UNIT, 4, 0, 0),
+    ("zb-h1", 4, 4, LATE, 4, 0, 0),
+    ("zb-h1", 4, 4, HEAVY, 4, 0, 0),
+    ("zb-h2", 2, 4, UNIT, 3, 0, 0),
+    ("zb-h2", 3, 4, UNIT, 5, 0, 0),
+    ("zb-h2", 3, 3, UNIT, 5, 1, 0),  # too few micro-batches for its warm-up
+    ("zb-h2", 4, 4, UNIT, 7, 1, 0),
+    ("zb-1p", 2, 4, UNIT, 2, 0, 0),
+    ("zb-1p", 3, 4, UNIT, 3, 0, 0),
+    ("zb-1p", 4, 4, UNIT, 4, 0, 0),
+    ("zb-1p", 4, 4, LATE, 4, 0, 0),
+    ("zb-1p", 4, 4, HEAVY, 4, 2, 0),  # the search minimises the longest device only
+    ("zb-1p", 2, 3, UNIT, 1, 0, 0),
+    ("zb-1p", 4, 4, UNIT, 3, 0, 0),
+    ("zb-1p", 3, 4, UNIT, 2, 2, 2),  # far below p activations the heuristic alternates too regularly
+    ("zb-1p", 4, 4, UNIT, 2, 4, 4),
+    ("zb-2p", 2, 4, UNIT, 4, 0, 0),
+    ("zb-2p", 3, 4, UNIT, 6, 0, 0),
+    ("zb-2p", 4, 4, LATE, 8, 0, 0),
+    ("zb-2p", 4, 4, HEAVY, 8, 2, 0),
+]
+
+
+@pytest.mark.parametrize(("name", "stages", "microbatches", "times", "limit", "makespan", "longest"), CHAIN_GAPS)
+def test_gap_of_one_stage_a_device(
+    name: str, stages: int, microbatches: int, times: tuple[int, int, int], limit: int, makespan: int, longest: int
+) -> None:
+    forward, backward, weight = times
+    problem = chain(stages, microbatches, limit, F=forward, I=backward, W=weight)
+    searched = name in ("zb-1p", "zb-2p")
+    given = (
+        {"forward": forward, "backward_input": backward, "backward_weight": weight, "limit": limit} if searched else {}
+    )
+    schedule = build(name, stages=stages, microbatches=microbatches, **given)
+    assert achieved(schedule, problem, "makespan") - optimum(problem, "makespan") == makespan
+    assert achieved(schedule, problem, "longest device") - optimum(problem, "longest device") == longest
+
+
+V_GAPS = [
+    # schedule, p, m, (F, I, W), peak in chunks, slots above the optimum within that peak: makespan, longest device
+    ("zb-v", 1, 4, UNIT, 2, 0, 0),
+    ("zb-v", 2, 4, UNIT, 4, 0, 0),
+    ("zb-v", 3, 3, UNIT, 6, 0, 0),
+    ("zb-v", 3, 2, UNIT, 4, 0, 1),  # too few micro-batches: 2p fill the pipeline
+    ("zb-v", 2, 3, (2, 3, 1), 4, 1, 1),  # its order is made for F = I = W
+    ("zb-v", 3, 3, (2, 3, 1), 6, 3, 3),
+    ("v-half", 2, 4, UNIT, 4, 0, 0),
+    ("v-half", 3, 3, UNIT, 4, 0, 0),
+    ("v-min", 3, 3, UNIT, 4, 0, 0),
+    ("v-min", 2, 4, UNIT, 4, 2, 3),  # on two devices its memory is ZB-V's already
+]
+
+
+@pytest.mark.parametrize(("name", "devices", "microbatches", "times", "peak", "makespan", "longest"), V_GAPS)
+def test_gap_of_v_shaped_schedules(
+    name: str, devices: int, microbatches: int, times: tuple[int, int, int], peak: int, makespan: int, longest: int
+) -> None:
+    schedule = build(name, stages=devices, microbatches=microbatches)
+    assert max(peaks(schedule)) == peak
+    placement = (*range(devices), *reversed(range(devices)))
+    problem = Problem(placement, microbatches, tuple(zip((F, I, W), times, strict=True)), peak)
+    assert achieved(schedule, problem, "makespan") - optimum(problem, "makespan") == makespan
+    assert achieved(schedule, problem, "longest device") - optimum(problem, "longest device") == longest
