@@ -51,6 +51,8 @@ def footprint(work: Callable[[], object]) -> Footprint:
     """Runs `work` and reports what the CPU allocator did meanwhile, on whichever thread.
 
     Uses the profiler's allocator events, so it slows the work down: never time what it watches.
+    torch reports the release of a block only if its allocation was watched too, be it in an earlier
+    footprint: what was there before any watching does not lower the level when it goes.
     The result of `work` is kept alive until the level is read.
     """
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:

@@ -1,5 +1,8 @@
 """The entry of one rank: `python -m executor.rank module:function FOLDER`, started by our launcher.
 
+torchrun can start it as well, with the payload in FOLDER/payload.json:
+`torchrun --standalone --nproc-per-node 2 -m executor.rank module:function FOLDER`.
+
 What must come before torch is loaded is done here: dying with the parent, and pinning, since
 torch's threads inherit the cores of the thread that starts them.
 """
