@@ -1,15 +1,16 @@
 """One launch of ranks that probes, calibrates and (for a validation) runs the judged cases, interleaved.
 
 The calibration runs are short pipelined iterations of schedules that are never judged themselves:
-DAPPLE and Chimera with fewer micro-batches. They take turns with the judged cases, so that a machine
+GPipe, DAPPLE and Chimera with few micro-batches. They take turns with the judged cases, so that a machine
 whose speed drifts slows both alike; the profile is fitted to the calibration runs only.
 """
 
 from __future__ import annotations
 
-__all__ = ["Session", "SessionConfig", "run_session"]
+__all__ = ["Session", "SessionConfig", "calibration_schedules", "gradient_bytes", "require_cores", "run_session"]
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from calibration.estimate import InPlace, observe
 from calibration.fitting import Measurements, fit_profile
 from calibration.statistics import disturbed, disturbed_rounds
+from executor.environment import membership
 from executor.job import Case, Job
 from executor.launch import launch
 from executor.results import timelines
@@ -64,18 +66,22 @@ class Session:
     peak_memory_bytes: Mapping[str, tuple[int, ...]]
 
 
-def calibration_schedules(stages: int) -> dict[str, Schedule]:
+def calibration_schedules(stages: int, judged: Iterable[Schedule] = ()) -> dict[str, Schedule]:
     """The short pipelined runs: GPipe and DAPPLE with D+1 micro-batches and, for even D, Chimera with 2D.
 
     GPipe shows computations on memory not used for long, DAPPLE those on memory just freed, Chimera
-    both, messages that arrive just in time, and the all-reduce.
+    both, messages that arrive just in time, and the all-reduce. None repeats a judged configuration:
+    it takes one micro-batch (Chimera: one unit) more until it differs from all of them.
     """
-    found = {
-        "calibration-gpipe": build("gpipe", stages=stages, microbatches=stages + 1),
-        "calibration-dapple": build("dapple", stages=stages, microbatches=stages + 1),
-    }
+    taken = {(item.name, item.microbatches) for item in judged}
+    wanted = [("gpipe", stages + 1, 1), ("dapple", stages + 1, 1)]
     if stages % 2 == 0:
-        found["calibration-chimera"] = build("chimera", stages=stages, microbatches=2 * stages)
+        wanted.append(("chimera", 2 * stages, stages))
+    found = {}
+    for name, microbatches, step in wanted:
+        while (name, microbatches) in taken:
+            microbatches += step
+        found[f"calibration-{name}"] = build(name, stages=stages, microbatches=microbatches)
     return found
 
 
@@ -88,11 +94,12 @@ def run_session(
 ) -> Session:
     """Launches the ranks once and returns the fitted profile and what the judged cases did.
 
-    All cases take turns for about `seconds`.
-
-    Raises InputError for a model with fewer layers than stages, RunError when a rank fails.
+    All cases take turns for about `seconds`. Raises InputError for a model with fewer layers than
+    stages and for more ranks than cores, RunError when a rank fails.
     """
-    schedules = {**calibration_schedules(config.stages), **judged}
+    schedules = {**calibration_schedules(config.stages, judged.values()), **judged}
+    ranks = max(item.devices for item in schedules.values())
+    require_cores(ranks)
     job = Job(
         model=config_dict(config.model),
         cases=tuple(Case(label, schedule_json(item), config.microbatch_size) for label, item in schedules.items()),
@@ -105,12 +112,23 @@ def run_session(
     results = launch(
         "calibration.probes:measure",
         _payload(config, job),
-        ranks=max(item.devices for item in schedules.values()),
+        ranks=ranks,
         output=config.output,
         deadline_s=_DEADLINE_FACTOR * config.budget_s + _DEADLINE_MARGIN_S,
         on_progress=(lambda elapsed: on_progress("measuring", elapsed)) if on_progress else None,
     )
     return _session(config, schedules, results)
+
+
+def require_cores(ranks: int) -> None:
+    """Timings of ranks that share a core say nothing about ranks that have one each."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if ranks > cores and membership() is None:
+        raise InputError(
+            f"{ranks} ranks on {cores} cores",
+            "would measure how ranks share cores, not how long their work takes",
+            f"use --stages {cores}, a larger machine, or chimera run --compute paced",
+        )
 
 
 def gradient_bytes(config: ModelConfig, stages: int) -> list[int]:
@@ -134,7 +152,7 @@ def _payload(config: SessionConfig, job: Job) -> dict[str, Any]:
 
 
 def _session(config: SessionConfig, schedules: Mapping[str, Schedule], results: Sequence[Mapping[str, Any]]) -> Session:
-    calibration = calibration_schedules(config.stages)
+    calibration = {label: item for label, item in schedules.items() if label.startswith("calibration-")}
     measured = {label: timelines(results, label) for label in schedules}
     numbers = {label: [record["round"] for record in results[0]["cases"][label]] for label in schedules}
     noisy = disturbed_rounds(_round_durations(calibration, measured, numbers))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from calibration.session import OnProgress, Session, SessionConfig, run_session
+from calibration.session import OnProgress, Session, SessionConfig, require_cores, run_session
 from calibration.statistics import Interval, median_interval
 from calibration.validation import Figures, Validation, ValidationCase
 from calibration.verify import gradient_difference
@@ -55,6 +55,7 @@ def validate(
     config = model_config(model)
     schedules = {name: build(name, stages=stages, microbatches=microbatches) for name in names}
     session_config = SessionConfig(config, stages, microbatch_size, budget_s, output, seed)
+    require_cores(max(item.devices for item in schedules.values()))
     difference = gradient_difference(config, schedules, output=output / "gradients", seed=seed)
     if on_progress:
         on_progress("gradients compared with the single-process reference", 0.0)

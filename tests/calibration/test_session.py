@@ -1,0 +1,16 @@
+"""What calibration may look at: never a configuration that is judged."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calibration.session import calibration_schedules
+from pipeline.schedules import build
+
+
+@given(st.integers(1, 8), st.lists(st.integers(1, 40), min_size=1, max_size=6))
+def test_no_calibration_run_repeats_a_judged_configuration(stages: int, counts: list[int]) -> None:
+    names = ["gpipe", "dapple"] + ["chimera"] * (stages % 2 == 0)
+    judged = [build(name, stages=stages, microbatches=count) for name in names for count in counts]
+    runs = calibration_schedules(stages, judged).values()
+    assert {item.name for item in runs} == set(names)
+    assert not {(item.name, item.microbatches) for item in runs} & {(item.name, item.microbatches) for item in judged}
