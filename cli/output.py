@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "PICTURES",
     "caption",
     "drawable",
     "draws_into",
@@ -26,7 +27,8 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.units import parse_ns
 
-_PICTURES = (".png", ".svg", ".pdf")
+PICTURES = (".png", ".svg", ".pdf")
+"""suffixes of the formats that pictures are drawn in"""
 
 
 def note(text: str) -> None:
@@ -98,8 +100,8 @@ def writable_file(path: Path | None) -> Path | None:
 
 def drawable(path: Path | None) -> Path | None:
     """The path of a picture, after trying its folder and its suffix; None stays None."""
-    if path is not None and path.suffix.lower() not in _PICTURES:
-        raise InputError(f"picture {path}", "has no known suffix", f"end it in {', '.join(_PICTURES)}")
+    if path is not None and path.suffix.lower() not in PICTURES:
+        raise InputError(f"picture {path}", "has no known suffix", f"end it in {', '.join(PICTURES)}")
     return writable_file(path)
 
 

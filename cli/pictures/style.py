@@ -33,6 +33,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
+from cli.output import PICTURES
 from pipeline.actions import Kind
 from pipeline.atomic_file import atomic_path
 from pipeline.errors import InputError
@@ -73,7 +74,6 @@ ROW = "#F0F0F0"
 """the ground of a device's row: what shows through is idle time"""
 SMALL = 7.5
 TIME_UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "µs": 1_000, "ns": 1}
-_FORMATS = (".png", ".svg", ".pdf")
 _DPI = 160
 _CAPTION_LINE, _LEGEND_LINE = 0.15, 0.21
 
@@ -103,8 +103,8 @@ def finish(
     for an unknown suffix, or where nothing can be written.
     """
     target = Path(path)
-    if target.suffix.lower() not in _FORMATS:
-        raise InputError(f"picture {target.name!r}", "has no known suffix", f"end it in {', '.join(_FORMATS)}")
+    if target.suffix.lower() not in PICTURES:
+        raise InputError(f"picture {target.name!r}", "has no known suffix", f"end it in {', '.join(PICTURES)}")
     width, body = map(float, figure.get_size_inches())
     text = fill(caption, int(width * 16.5))
     lines = text.count("\n") + 1 if text else 0

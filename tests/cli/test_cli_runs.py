@@ -1,4 +1,4 @@
-"""Commands that start ranks: real and paced runs, a calibration, and what they leave in their folder."""
+"""Commands that start ranks: a real run and a calibration, and what they leave in their folder."""
 
 import json
 from pathlib import Path
@@ -20,28 +20,6 @@ def test_a_real_run_leaves_its_files_and_learns(chimera: Any, tmp_path: Path) ->
     assert len(document["losses"]) == 2 and all(loss > 0 for loss in document["losses"])
     assert {path.name for path in tmp_path.iterdir()} == FILES
     assert "next:" in done.stderr
-
-
-def test_a_paced_run_has_more_ranks_than_cores_and_says_that_it_is_paced(chimera: Any, tmp_path: Path) -> None:
-    size = ("--model", "mlp-tiny", "--stages", 4, "--microbatches", 4, "--microbatch-size", 1, "--steps", 2)
-    costs = ("--compute", "paced", "--forward", "20ms", "--backward", "40ms")
-    document = chimera("run", "chimera", *size, *costs, "--output", tmp_path, "--json").document
-    assert document["compute"] == "paced" and document["losses"] == []
-    # 16 units of 20 ms (Chimera, D = N = 4, B = 2F) and no sleep is shorter than asked for
-    assert document["pipeline_s"] >= 0.320
-    assert "paced" in (tmp_path / "trace.json").read_text()
-
-
-def test_real_compute_takes_its_own_time(chimera: Any, tmp_path: Path) -> None:
-    size = ("--model", "mlp-tiny", "--stages", 2, "--microbatches", 2)
-    done = chimera("run", "dapple", *size, "--forward", "1ms", "--output", tmp_path)
-    assert done.status == 2 and "--forward 1ms" in done.stderr and "--compute paced" in done.stderr
-
-
-def test_paced_compute_needs_costs(chimera: Any, tmp_path: Path) -> None:
-    size = ("--model", "mlp-tiny", "--stages", 2, "--microbatches", 2)
-    done = chimera("run", "dapple", *size, "--compute", "paced", "--output", tmp_path)
-    assert done.status == 2 and "--profile" in done.stderr
 
 
 def test_a_calibrated_profile_predicts_what_comes_next(chimera: Any, tmp_path: Path) -> None:
