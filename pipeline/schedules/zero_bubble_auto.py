@@ -27,7 +27,7 @@ _TIMES = {
     "zb-1p",
     source=_SOURCE,
     constraints="times >= 0, limit >= 1",
-    bubble="about (p-1)(F+I-W), searched",
+    bubble="about (p-1)(F+I-W) while W <= F, W <= I, searched",
     activations="min(m, limit), p by default",
     options=_TIMES | {"limit": OptionSpec(0, None, "activations a stage may store; 0 means D")},
 )
@@ -44,7 +44,7 @@ def zb_1p(
     "zb-2p",
     source=_SOURCE,
     constraints="times >= 0, limit >= 1",
-    bubble="about 0 in the longest device when 2W >= F+I, searched",
+    bubble="about (p-1)(F+I-2W) in the longest device while W <= F, W <= I, searched; less with kept < 1000",
     activations="min(m, limit), 2p by default",
     options=_TIMES | {"limit": OptionSpec(0, None, "activations a stage may store; 0 means 2D")},
 )

@@ -1,0 +1,64 @@
+"""Writes docs/schedules.md: the catalogue's formulas, and one small grid of every schedule.
+
+`python -m benchmarks.schedule_page` writes the page; a test compares it with the generators.
+"""
+
+from __future__ import annotations
+
+__all__ = ["PAGE", "page"]
+
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.grid import text_grid
+from pipeline.schedule import Schedule
+from pipeline.schedules import Entry, build, catalogue
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "schedules.md"
+_HEAD = """# Schedules
+
+Written by `python -m benchmarks.schedule_page` from the generators; a test keeps it so.
+
+p (`D`, `--stages`) devices, m (`N`, `--microbatches`) micro-batches per iteration; F, B, I and W are the times of a
+forward, a full backward and its input and weight parts, B = I + W. Activations are those of one micro-batch on
+one stage, until the B or W that frees them. In the grids a forward, I and W take one slot, a B two, messages none;
+`3F1` is the forward of stage 3 for micro-batch 1, `.` is idle.
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    entries = catalogue()
+    lines = [_HEAD, "| schedule | admits | bubble | activations | source |", "|---|---|---|---|---|"]
+    lines += [_table_row(entry) for entry in entries]
+    for entry in entries:
+        schedule = _smallest(entry)
+        size = f"{schedule.devices} devices, {schedule.microbatches} micro-batches"
+        lines += ["", f"## {entry.name}", "", f"{size}:", "", "```text", text_grid(schedule, widest=1000), "```"]
+        if entry.options:
+            lines += ["", "| option | default | choices | |", "|---|---|---|---|"]
+            lines += [
+                f"| `{name}` | {spec.default} | {', '.join(map(str, spec.choices or ())) or 'any'} | {spec.help} |"
+                for name, spec in entry.options.items()
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _table_row(entry: Entry) -> str:
+    names = f"[`{entry.name}`](#{entry.name})" + "".join(f", `{alias}`" for alias in entry.aliases)
+    cells = (names, entry.constraints, entry.bubble, entry.activations, entry.source)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _smallest(entry: Entry) -> Schedule:
+    """Four devices and four micro-batches, or as many more as the schedule needs."""
+    for microbatches in (4, 6, 8):
+        try:
+            return build(entry.name, stages=4, microbatches=microbatches)
+        except InputError:
+            continue
+    raise InputError(f"{entry.name} on 4 devices", "admits neither 4, 6 nor 8 micro-batches", "extend the list")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
