@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli import costs
+from cli import closed_form, costs
 from cli.output import caption, drawable, draws_into, note, percent, print_json, print_table
 from cli.selection import SETTINGS, parse_settings
 from cli.simulate_command import Engine
@@ -71,9 +71,10 @@ def command(
     predictions.sort(key=lambda prediction: prediction.metrics.iteration_ns)
     if as_json:
         excluded = [{"schedule": name, "reason": reason} for name, reason in refused.items()]
-        print_json({"cases": [prediction.as_json() for prediction in predictions], "excluded": excluded})
+        print_json({"cases": [{**prediction.as_json(), **closed_form.keys(prediction)} for prediction in predictions], "excluded": excluded})
     else:
         _print(predictions, stages, microbatches)
+        closed_form.explain_difference(predictions)
         for name, reason in refused.items():
             note(f"left out: {name}: {reason}")
     draws_into(plot, lambda path: _draw(predictions, path))
@@ -121,6 +122,7 @@ def _print(predictions: list[Prediction], stages: int, microbatches: int) -> Non
                 prediction.schedule.name,
                 format_ns(metrics.iteration_ns),
                 f"{metrics.iteration_ns / best:.3f}",
+                closed_form.cell(prediction),
                 percent(metrics.bubble_ratio),
                 f"{metrics.iteration_ns / 1e9 / prediction.lower_bound_s:.3f}",
                 f"{min(prediction.peak_activations):g}..{max(prediction.peak_activations):g}",
@@ -129,7 +131,7 @@ def _print(predictions: list[Prediction], stages: int, microbatches: int) -> Non
                 _throughput(prediction),
             )
         )
-    columns = ("schedule", "iteration", "x best", "bubble ratio", "x lower bound", "activations", "peak memory", "stages held", "samples/s")
+    columns = ("schedule", "iteration", "x best", "closed form", "bubble ratio", "x lower bound", "activations", "peak memory", "stages held", "samples/s")
     print_table(f"D={stages} N={microbatches}; bubble ratio = idle / (devices x pipeline)", columns, rows)
 
 

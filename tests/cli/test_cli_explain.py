@@ -26,3 +26,15 @@ def test_tables_are_printed(chimera: Any) -> None:
 
 def test_without_the_option_nothing_is_added(chimera: Any) -> None:
     assert "explain" not in chimera(*ARGUMENTS[:-1], "--json").document
+
+
+def test_compare_shows_the_closed_form(chimera: Any) -> None:
+    """D = N = 4, F = 1, B = 2, p2p = 0.1 ms: Chimera 4 x 1.1 + 6 x 2.1 = 17 ms, DAPPLE 7 x (1.1 + 2.1) = 22.4 ms."""
+    costs = ("--forward", "1ms", "--backward", "2ms", "--p2p", "100us")
+    arguments = ("compare", "chimera", "dapple", "gems", "--stages", 4, "--microbatches", 4, *costs)
+    cases = {case["schedule"]: case for case in chimera(*arguments, "--json").document["cases"]}
+    assert cases["chimera"]["closed_form_s"] == pytest.approx(0.017)
+    assert cases["dapple"]["closed_form_s"] == pytest.approx(0.0224)
+    assert cases["gems"]["closed_form_s"] is None and "not gems" in cases["gems"]["closed_form_reason"]
+    done = chimera(*arguments)
+    assert "closed form" in done.stdout and "every action of the critical path" in " ".join(done.stderr.split())
