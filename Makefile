@@ -22,7 +22,8 @@ $(VENV)/.test-installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@ $(VENV)/.demo-installed
 
 demo: $(VENV)/.demo-installed
-	$(BIN)/chimera validate --output out/demo
+	@# Status 1 is a verdict (a missed tolerance, or a machine too noisy to tell), not a broken demo.
+	$(BIN)/chimera validate --output out/demo || [ $$? -eq 1 ]
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
