@@ -7,6 +7,7 @@ __all__ = ["CaseError", "Figures", "Summary", "Validation", "ValidationCase"]
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from math import isfinite
 from statistics import fmean
 from typing import Any
 
@@ -211,7 +212,8 @@ class Validation:
             "cases": [case.as_json(self.tolerance) for case in self.cases],
             "summary": {name: getattr(summary, name) for name in Summary.__slots__},
             "gradients_match_reference": self.gradients_match_reference,
-            "max_gradient_difference": self.max_gradient_difference,
+            # A NaN among the gradients counts as an infinite difference, which JSON cannot say.
+            "max_gradient_difference": self.max_gradient_difference if isfinite(self.max_gradient_difference) else None,
             "verdict": self.verdict,
             "provenance": dict(self.provenance),
         }
