@@ -12,22 +12,22 @@ from __future__ import annotations
 
 __all__ = ["CompiledWorkload", "contention"]
 
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from simulator import engine as reference
+from simulator.levels import Chain, Integers, Level
 from simulator.sharing import sharing_reason
 from simulator.times import Times
 from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, STEP, Workload
 
-_Integers = NDArray[np.int64]
 _Moment = tuple[int, int]
 """A moment: a node of the graph, and nanoseconds after it."""
 _CHUNK_BYTES = 64 * 2**20
+_NARROW = 45
+"""nodes a level below which a single sample is walked faster node by node than level by level"""
 
 
 def contention(workload: Workload) -> str | None:
@@ -48,20 +48,6 @@ def contention(workload: Workload) -> str | None:
         if launched and orders.setdefault(frozenset(workload.collectives[launched[0]].members), launched) != launched:
             return f"device {device} launches its all-reduces in another order than its group"
     return None
-
-
-@dataclass(slots=True)
-class _Level:
-    """Nodes first..last-1, whose edges come from lower levels; column k holds every node's k-th edge.
-
-    Nodes with fewer edges repeat their first one, which changes no maximum. Shapes (columns, nodes)
-    and (columns, nodes, 1).
-    """
-
-    first: int
-    last: int
-    sources: _Integers
-    weights: _Integers
 
 
 class CompiledWorkload:
@@ -183,19 +169,27 @@ class CompiledWorkload:
         order = sorted(range(len(level)), key=level.__getitem__)
         self._place = np.empty(len(order), np.int64)
         self._place[order] = np.arange(len(order))
-        self._levels: list[_Level] = []
+        self._levels: list[Level] = []
         bounds = np.searchsorted([level[node] for node in order], np.arange(1, level[order[-1]] + 2))
         for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
             groups = [self._edges[node] for node in order[first:last]]
             columns = max(map(len, groups))
             padded = [[*group, *[group[0]] * (columns - len(group))] for group in groups]
             table = np.array(padded, np.int64)
-            self._levels.append(_Level(first, last, self._place[table[:, :, 0].T], table[:, :, 1].T[:, :, None].copy()))
+            self._levels.append(Level(first, last, self._place[table[:, :, 0].T], table[:, :, 1].T[:, :, None].copy()))
         self._base = np.array([self._work[node] for node in order], np.int64)[:, None]
         self._finals = [*self._clock, *((node, 0) for node in self._reduced if node is not None)]
+        self._last = self._place[[node for node, _ in self._finals]]
+        self._last_offsets = np.array([offset for _, offset in self._finals], np.int64)[:, None]
+        self._rows = self._place[self._compute_nodes()]
+        self._chain: Chain | None = None
 
-    def values(self, work: _Integers) -> _Integers:
+    def values(self, work: Integers) -> Integers:
         """The moments of all nodes (rows, by level) for each sample (columns) of the nodes' work."""
+        if work.shape[1] == 1 and len(work) < _NARROW * len(self._levels):
+            if self._chain is None:
+                self._chain = Chain(self._levels)
+            return self._chain.values(work)
         values = np.zeros_like(work)
         for level in self._levels:
             found = values[level.first : level.last]
@@ -207,15 +201,14 @@ class CompiledWorkload:
             found += work[level.first : level.last]
         return values
 
-    def iteration_ns(self, work_ns: _Integers) -> _Integers:
+    def iteration_ns(self, work_ns: Integers) -> Integers:
         """Iteration times for samples of durations, shape (samples, computations), devices in turn."""
-        rows = self._place[self._compute_nodes()]
         chunk = max(1, _CHUNK_BYTES // (8 * len(self._work)))
         found = []
         for begin in range(0, len(work_ns), chunk):
             part = work_ns[begin : begin + chunk]
             work = np.repeat(self._base, len(part), axis=1)
-            work[rows] = part.T
+            work[self._rows] = part.T
             found.append(self._end_of(self.values(work)))
         return np.concatenate(found) if found else np.zeros(0, np.int64)
 
@@ -227,9 +220,9 @@ class CompiledWorkload:
             if op.code is COMPUTE
         ]
 
-    def _end_of(self, values: _Integers) -> _Integers:
-        ends = np.stack([values[self._place[node]] + offset for node, offset in self._finals])
-        found: _Integers = ends.max(axis=0) + self.workload.profile.overheads.iteration_ns
+    def _end_of(self, values: Integers) -> Integers:
+        ends = values[self._last] + self._last_offsets
+        found: Integers = ends.max(axis=0) + self.workload.profile.overheads.iteration_ns
         return found
 
     def times(self) -> Times:
