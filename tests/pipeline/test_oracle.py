@@ -5,6 +5,7 @@ interval on its device, precedence is the data flow, and a device never stores m
 than its limit. Micro-batches are alike, so each kind may be taken in ascending order.
 """
 
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -24,10 +25,12 @@ def optimum(
     *,
     split: bool = True,
     folded: bool = False,
+    longest: bool = False,
 ) -> int:
     """The smallest makespan in slots, proven; `limit` counts activations of a chunk on each device.
 
-    `times` are those of F, I and W of a chunk; unsplit, a backward takes I + W.
+    `times` are those of F, I and W of a chunk; unsplit, a backward takes I + W. `longest` asks for
+    the smallest longest device instead, from its first start to its last end.
     """
     forward, inputs, weights = times if split else (times[0], times[1] + times[2], 0)
     stages = 2 * devices if folded else devices
@@ -47,7 +50,9 @@ def optimum(
             if earlier in ends:
                 model.add(start >= ends[earlier])
         ends[kind, stage, m] = start + length
-        model.add(makespan >= start + length)
+        device = min(stage, stages - 1 - stage) if folded else stage
+        # a device's first action is the first forward of its first stage
+        model.add(makespan >= start + length - (ends["F", device, 0] - forward if longest else 0))
         return start
 
     for m in range(microbatches):
@@ -74,15 +79,24 @@ def optimum(
     return round(solver.objective_value)
 
 
-def makespan(name: str, devices: int, microbatches: int, times: tuple[int, int, int]) -> int:
-    """Slots that a generated schedule takes."""
-    schedule = build(name, stages=devices, microbatches=microbatches)
+def makespan(
+    name: str,
+    devices: int,
+    microbatches: int,
+    times: tuple[int, int, int],
+    *,
+    longest: bool = False,
+    **options: int,
+) -> int:
+    """Slots that a generated schedule takes, or its longest device."""
+    schedule = build(name, stages=devices, microbatches=microbatches, **options)
     forward, inputs, weights = times
 
     def duration(action: Action) -> int:
         return {Kind.F: forward, Kind.I: inputs, Kind.W: weights, Kind.B: inputs + weights}[action.kind]
 
-    return max(ends[-1] for ends in walk(schedule.actions, schedule.stages, duration).ends)
+    slots = walk(schedule.actions, schedule.stages, duration)
+    return max(ends[-1] - longest * starts[0] for starts, ends in zip(slots.starts, slots.ends, strict=True))
 
 
 TIMES = pytest.mark.parametrize("times", [(1, 1, 1), (2, 2, 1), (2, 3, 2)])
@@ -133,3 +147,53 @@ def test_optimality_gaps_at_equal_times(name: str, devices: int, microbatches: i
 def test_less_memory_costs_time() -> None:
     # with one activation stage 0 runs F, waits for stage 1's F and I, runs I and W: 5 slots a micro-batch
     assert [optimum(2, 3, limit, (1, 1, 1)) for limit in (1, 2, 3)] == [15, 10, 10]
+
+
+UNIT, LATE, HEAVY = (1, 1, 1), (4, 5, 3), (3, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "microbatches", "times", "limit", "gap", "longest_gap"),
+    [
+        ("zb-h1", 4, 4, UNIT, 4, 0, 0),
+        ("zb-h1", 4, 4, LATE, 4, 0, 0),
+        ("zb-h1", 4, 4, HEAVY, 4, 0, 0),
+        ("zb-h2", 2, 4, UNIT, 3, 0, 0),
+        ("zb-h2", 3, 4, UNIT, 5, 0, 0),
+        ("zb-h2", 3, 3, UNIT, 5, 1, 0),  # too few micro-batches for its warm-up
+        ("zb-h2", 4, 4, UNIT, 7, 1, 0),
+        ("zb-1p", 4, 4, LATE, 4, 0, 0),
+        ("zb-1p", 4, 4, HEAVY, 4, 2, 0),  # the search shortens the longest device, not the makespan
+        ("zb-1p", 2, 3, UNIT, 1, 0, 0),
+        ("zb-1p", 4, 4, UNIT, 3, 0, 0),
+        ("zb-1p", 3, 4, UNIT, 2, 2, 2),  # well below p activations, F and I in turn are too regular
+        ("zb-1p", 4, 4, UNIT, 2, 4, 4),
+        ("zb-2p", 3, 4, UNIT, 6, 0, 0),
+        ("zb-2p", 4, 4, LATE, 8, 0, 0),
+        ("zb-2p", 4, 4, HEAVY, 8, 2, 0),
+        ("zb-v", 1, 4, UNIT, 2, 0, 0),
+        ("zb-v", 2, 4, UNIT, 4, 0, 0),
+        ("zb-v", 3, 3, UNIT, 6, 0, 0),
+        ("zb-v", 3, 2, UNIT, 4, 0, 1),  # too few micro-batches: it is made for 2p and more
+        ("zb-v", 2, 3, (2, 3, 1), 4, 1, 1),  # and for F = I = W
+        ("zb-v", 3, 3, (2, 3, 1), 6, 3, 3),
+        ("v-half", 3, 3, UNIT, 4, 0, 0),
+        ("v-min", 3, 3, UNIT, 4, 0, 0),
+        ("v-min", 2, 4, UNIT, 4, 2, 3),
+    ],
+)
+def test_optimality_gaps_of_makespan_and_longest_device(
+    name: str, devices: int, microbatches: int, times: tuple[int, int, int], limit: int, gap: int, longest_gap: int
+) -> None:
+    options: dict[str, int] = {}
+    if name in ("zb-1p", "zb-2p"):
+        options = dict(zip(("forward", "backward_input", "backward_weight"), times, strict=True)) | {"limit": limit}
+    folded = name in ("zb-v", "v-half", "v-min")
+    found = []
+    for longest in (False, True):
+        best = optimum(devices, microbatches, limit, times, folded=folded, longest=longest)
+        found.append(makespan(name, devices, microbatches, times, longest=longest, **options) - best)
+    assert found == [gap, longest_gap]
+    for row in build(name, stages=devices, microbatches=microbatches, **options).actions:
+        stored = accumulate((action.kind is Kind.F) - (action.kind is Kind.W) for action in row)
+        assert max(stored) <= limit  # so that the comparison is fair
