@@ -10,7 +10,7 @@ from __future__ import annotations
 __all__ = ["Measurements", "fit_profile", "in_place_times"]
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -38,6 +38,13 @@ from simulator.profile import (
 
 _QUANTILES = 33
 _PARAMETER_BYTES = 4
+_TIMES = (
+    ("forward_ns", Kind.F, "forward"),
+    ("backward_ns", Kind.B, "backward"),
+    ("backward_input_ns", Kind.I, "backward"),
+    ("backward_weight_ns", Kind.W, "backward"),
+)
+"""field of a SizeCost, the action that shows it in place, and the isolated time by which layers share it"""
 _STATE_BYTES = {"adamw": 8.0, "sgd": 0.0}
 
 
@@ -124,28 +131,38 @@ def _own_probe(found: Measurements, index: int) -> dict[str, Any]:
 
 
 def _layers(found: Measurements, stage_ns: Mapping[tuple[int, Kind], float]) -> tuple[LayerCost, ...]:
+    """Every layer's cost: its share of the isolated times of its stage, of what the stage took in place."""
     described = layers(found.config)
     costs: list[LayerCost] = []
     for stage, cut in enumerate(default_partition(found.config, found.stages)):
-        probes = [_probe(found, index) for index in cut]
-        forward = _scale(stage_ns.get((stage, Kind.F)), [probe["forward"] for probe in probes])
-        backward = _scale(stage_ns.get((stage, Kind.B)), [probe["backward"] for probe in probes])
-        for index, probe in zip(cut, probes, strict=True):
-            costs.append(_layer(described[index], probe, found.microbatch_size, forward, backward))
+        probes = {index: _probe(found, index) for index in cut}
+        for index, probe in probes.items():
+            times = {
+                name: _share(stage_ns.get((stage, kind)), index, {i: median(p[isolated]) for i, p in probes.items()})
+                for name, kind, isolated in _TIMES
+            }
+            for name, _, isolated in _TIMES[:2]:
+                if times[name] is None:
+                    times[name] = round(median(probe[isolated]))
+            costs.append(_layer(described[index], probe, found.microbatch_size, times))
     return tuple(costs)
 
 
-def _scale(stage_ns: float | None, layer_samples: Iterable[Sequence[int]]) -> float:
-    """In-place stage time over the sum of its layers' isolated times; 1 without pipelined runs."""
-    isolated = sum(median(samples) for samples in layer_samples)
-    return stage_ns / isolated if stage_ns and isolated else 1.0
+def _share(stage_ns: float | None, index: int, isolated: Mapping[int, float]) -> int | None:
+    """A layer's part of its stage's time in place; None if no pipelined run had such an action."""
+    total = sum(isolated.values())
+    return round(stage_ns * isolated[index] / total) if stage_ns is not None and total else None
 
 
-def _layer(layer: Layer, probe: Mapping[str, Any], size: int, forward: float, backward: float) -> LayerCost:
+def _layer(layer: Layer, probe: Mapping[str, Any], size: int, times: Mapping[str, int | None]) -> LayerCost:
+    forward_ns = times["forward_ns"]
+    assert forward_ns is not None
     cost = SizeCost(
         microbatch_size=size,
-        forward_ns=round(median(probe["forward"]) * forward),
-        backward_ns=round(median(probe["backward"]) * backward),
+        forward_ns=forward_ns,
+        backward_ns=times["backward_ns"],
+        backward_input_ns=times["backward_input_ns"],
+        backward_weight_ns=times["backward_weight_ns"],
         forward_spread=relative_spread(probe["forward"]),
         backward_spread=relative_spread(probe["backward"]),
         activation_bytes=probe["activation_bytes"],

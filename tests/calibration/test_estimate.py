@@ -24,7 +24,7 @@ def truth(**changes: Any) -> Profile:
     stack = tuple(
         LayerCost(
             layer.name,
-            (SizeCost(4, *times[layer.kind], boundary_bytes=layer.boundary_elements * 16),),
+            (SizeCost(4, *times[layer.kind], 1_700_000, 2_100_000, boundary_bytes=layer.boundary_elements * 16),),
             layer.kind,
             layer.parameters,
             4 * layer.parameters,
@@ -61,7 +61,7 @@ def refit(machine: Profile, stages: int) -> Profile:
 
 
 @pytest.mark.parametrize("stages", [2, 4])
-@pytest.mark.parametrize("name", ["gpipe", "dapple", "chimera"])
+@pytest.mark.parametrize("name", ["gpipe", "dapple", "chimera", "zb-h1"])
 @pytest.mark.parametrize("locality", [Locality(), Locality(0.9, 0.95)])
 def test_a_machine_is_recovered_from_its_calibration_runs(stages: int, name: str, locality: Locality) -> None:
     machine = truth(locality=locality)

@@ -12,5 +12,11 @@ def test_no_calibration_run_repeats_a_judged_configuration(stages: int, counts: 
     names = ["gpipe", "dapple"] + ["chimera"] * (stages % 2 == 0)
     judged = [build(name, stages=stages, microbatches=count) for name in names for count in counts]
     runs = calibration_schedules(stages, judged).values()
-    assert {item.name for item in runs} == set(names)
+    assert {item.name for item in runs} == set(names)  # nothing judged here splits its backward
     assert not {(item.name, item.microbatches) for item in runs} & {(item.name, item.microbatches) for item in judged}
+
+
+def test_a_split_backward_is_calibrated_where_it_is_judged() -> None:
+    assert "calibration-zb-h1" in calibration_schedules(2, [build("zb-h1", stages=2, microbatches=8)])
+    assert "calibration-zb-h1" not in calibration_schedules(2, [build("dapple", stages=2, microbatches=8)])
+    assert "calibration-zb-h1" in calibration_schedules(2)  # a profile is for any schedule
