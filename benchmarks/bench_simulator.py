@@ -54,7 +54,7 @@ def best_s(action: Callable[[], object], repetitions: int) -> float:
 
 
 def main() -> None:
-    """Prints one row per configuration."""
+    """Prints three tables."""
     print("schedule   D    N  computations  lower  simulate  compiled build  compiled per sample (256)")
     for stages, microbatches, repetitions in ((8, 32, 15), (16, 128, 7), (32, 512, 3)):
         schedule = build("chimera", stages=stages, microbatches=microbatches)
@@ -69,6 +69,28 @@ def main() -> None:
             f"chimera {stages:4d} {microbatches:4d} {count:13d} {lowering / count * 1e6:5.1f}us"
             f" {predicting / count * 1e6:7.1f}us {building / count * 1e6:13.1f}us {sampling / count * 1e9:23.1f}ns"
         )
+    print("\nsamples and single configurations (sized costs, graph built)")
+    for stages, microbatches in ((8, 32), (16, 128), (32, 512)):
+        _built(stages, microbatches)
+    print("\nwhole predictions, generation included (uniform costs, compiled)")
+    for name in ("chimera", "dapple", "zb-h1"):
+        begin = time.perf_counter()
+        simulate(build(name, stages=128, microbatches=4096), Profile.uniform(p2p="10us"), engine="compiled")
+        print(f"{name:8s} D=128 N=4096: {time.perf_counter() - begin:.2f} s")
+
+
+def _built(stages: int, microbatches: int) -> None:
+    """One row: a thousand drawn iterations, and one, of a graph that is already there."""
+    schedule = build("chimera", stages=stages, microbatches=microbatches)
+    plan = lower(schedule)
+    workload = Workload(plan, PROFILE, Durations(schedule, PROFILE))
+    compiled, one = CompiledWorkload(workload), np.concatenate(list(draw(workload, 1, 0)))
+    single = best_s(lambda: compiled.iteration_ns(one), 5) / sum(map(len, plan.actions))
+    drawn = ""
+    if stages == 8:
+        thousand = best_s(lambda: [compiled.iteration_ns(batch) for batch in draw(workload, 1000, 0)], 5)
+        drawn = f"; 1,000 samples, drawing included: {thousand * 1e3:.1f} ms"
+    print(f"chimera {stages:4d} {microbatches:4d}: {single * 1e9:.0f} ns an action of the plan{drawn}")
 
 
 if __name__ == "__main__":

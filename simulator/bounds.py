@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["lower_bound_ns"]
+__all__ = ["bound_ns", "lower_bound_ns"]
 
 from collections import Counter
+from collections.abc import Mapping
 from math import floor
 
 from pipeline.actions import Action, Kind
@@ -29,7 +30,6 @@ def lower_bound_ns(workload: Workload) -> int:
     profile makes that cheaper: each piece counts at the cheapest of these, so the bound holds for
     every family. Messages and dispatch are free: all stages might share a device.
     """
-    durations = workload.durations
     pieces = Counter(
         (part[0], part[1], part[3] >= 0, part[4] >= 0)
         for ops in workload.ops
@@ -37,11 +37,15 @@ def lower_bound_ns(workload: Workload) -> int:
         if code == COMPUTE
         for part in action.parts
     )
+    return bound_ns(workload.durations, pieces, workload.plan.schedule.devices)
+
+
+def bound_ns(durations: Durations, pieces: Mapping[tuple[int, Kind, bool, bool], int], devices: int) -> int:
+    """The same for counted work: (stage, kind, doubled, halved) of every part of an action."""
     total = sum(
         count * _least_ns(durations, Action(stage, kind, 0, 1 if doubled else -1, 0 if halved else -1))
         for (stage, kind, doubled, halved), count in pieces.items()
     )
-    devices = workload.plan.schedule.devices
     overlap = min(durations.profile.overheads.overlap_factor, 1.0) * durations.profile.locality.least
     bound = max(-(-total // devices), _chain_ns(durations, any(halved for *_, halved in pieces)))
     return bound if overlap == 1.0 else floor(overlap * bound)

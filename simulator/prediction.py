@@ -5,9 +5,10 @@ from __future__ import annotations
 __all__ = ["Engine", "Prediction", "simulate"]
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice
 from typing import Any, Literal, get_args
 
@@ -21,10 +22,11 @@ from pipeline.replay import Semantics
 from pipeline.schedule import Plan, Schedule
 from pipeline.timeline import Timeline
 from simulator import engine as reference
-from simulator.bounds import lower_bound_ns
+from simulator.bounds import bound_ns, lower_bound_ns
 from simulator.compiled import CompiledWorkload, contention
 from simulator.durations import Durations
 from simulator.inflight import peak_activations, weights_copies
+from simulator.large import run_large
 from simulator.memory import memory_events, memory_peak
 from simulator.profile import Profile
 from simulator.sampling import as_rows, draw, has_jitter
@@ -33,15 +35,18 @@ from simulator.times import Times, timeline_of
 from simulator.workload import Workload
 
 Engine = Literal["auto", "simpy", "compiled"]
+_LARGE = 20_000
+"""computations from which a schedule is worth the way without a plan, where that is possible"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prediction:
     """What was predicted for one schedule on one profile; `interval_s` is [p5, p50, p95] of iteration_s."""
 
     schedule: Schedule
     profile: Profile
-    timeline: Timeline
+    source: Timeline | Callable[[], Timeline]
+    """the timeline, or what makes it when it is asked for: of a very large schedule it takes longer than all else"""
     metrics: Metrics
     assumptions: tuple[str, ...]
     microbatch_size: int
@@ -53,6 +58,11 @@ class Prediction:
     interval_s: tuple[float, float, float] | None = None
     typical: Timeline | None = None
     """with samples: the drawn iteration whose time is the (lower) median of all"""
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """When everything happens."""
+        return self.source() if callable(self.source) else self.source
 
     def as_json(self) -> dict[str, Any]:
         """The object of `chimera simulate --json`: seconds, bytes, and everything that was assumed."""
@@ -118,6 +128,11 @@ def simulate(
     Raises DeadlockError for a plan that cannot finish, InputError for costs that do not fit.
     """
     _check(engine, semantics, samples, width, microbatch_size)
+    if isinstance(schedule, Schedule) and engine != "simpy" and semantics == "buffered" and not samples:
+        with _collector_paused():
+            large = _large(schedule, profile, microbatch_size, width, partition)
+        if large is not None:
+            return large
     with _collector_paused():
         plan = schedule if isinstance(schedule, Plan) else _lowered(schedule, width, semantics)
         durations = Durations(plan.schedule, profile, microbatch_size, partition)
@@ -132,9 +147,11 @@ def simulate(
     return Prediction(
         schedule=plan.schedule,
         profile=profile,
-        timeline=timeline,
+        source=timeline,
         metrics=metrics,
-        assumptions=_assumptions(workload, microbatch_size, samples),
+        assumptions=_assumptions(
+            durations, microbatch_size, width, bool(workload.messages), sharing_reason(workload), samples and not has_jitter(workload)
+        ),
         microbatch_size=durations.microbatch_size,
         width=width,
         engine="compiled" if compiled else "simpy",
@@ -214,22 +231,55 @@ def _sampled(
     return (float(low), float(middle), float(high)), _timeline(workload, times)
 
 
-def _assumptions(workload: Workload, microbatch_size: int | None, samples: int) -> tuple[str, ...]:
+def _assumptions(
+    durations: Durations, microbatch_size: int | None, width: int, sends: bool, sharing: str | None, equal: object
+) -> tuple[str, ...]:
     """Everything the reader must know to judge the figures."""
-    profile, schedule = workload.profile, workload.plan.schedule
-    found = list(workload.durations.assumptions())
+    profile, schedule = durations.profile, durations.schedule
+    found = list(durations.assumptions())
     if microbatch_size is None:
-        found.append(f"micro-batch size {workload.durations.microbatch_size}: none was given")
+        found.append(f"micro-batch size {durations.microbatch_size}: none was given")
     if not _has_sizes(profile):
         found.append("memory and message sizes are not predicted: the profile holds no sizes")
-    if workload.messages and not profile.links:
+    if sends and not profile.links:
         found.append("messages are free: the profile holds no links")
     if schedule.update != "flush":
         found.append("fill and drain are included: without a flush, iterations would overlap")
-    if workload.width > 1:
+    if width > 1:
         found.append("all copies of the pipeline run alike")
-    if sharing := sharing_reason(workload):
+    if sharing:
         found.append(f"work slows other work down: {sharing}")
-    if samples and not has_jitter(workload):
+    if equal:
         found.append("all samples are equal: the profile holds no spread")
     return tuple(found)
+
+
+def _large(
+    schedule: Schedule, profile: Profile, microbatch_size: int | None, width: int, partition: Sequence[int] | None
+) -> Prediction | None:
+    """The prediction of a very large schedule on a profile without sizes; its timeline is made when asked for."""
+    if sum(map(len, schedule.actions)) < _LARGE or _has_sizes(profile):
+        return None
+    durations = Durations(schedule, profile, microbatch_size, partition)
+    run = run_large(durations, width)
+    if run is None:
+        return None
+
+    def timeline() -> Timeline:
+        with _collector_paused():
+            workload = Workload(lower(schedule, width=width), profile, durations, width)
+            return timeline_of(workload, CompiledWorkload(workload).times())
+
+    return Prediction(
+        schedule=schedule,
+        profile=profile,
+        source=timeline,
+        metrics=run.metrics(durations.microbatch_size * schedule.microbatches * width),
+        assumptions=_assumptions(durations, microbatch_size, width, run.sends, None, False),
+        microbatch_size=durations.microbatch_size,
+        width=width,
+        engine="compiled",
+        lower_bound_s=bound_ns(durations, run.pieces(), schedule.devices) / 1e9,
+        peak_activations=run.peak_activations(),
+        weights_copies=tuple(len(schedule.held_by(device)) for device in range(schedule.devices)),
+    )

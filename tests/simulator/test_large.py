@@ -1,0 +1,60 @@
+"""The engine for very large schedules against the general one: all figures equal, or it declines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.schedules import build, catalogue
+from simulator import Profile, prediction, simulate
+from simulator.bounds import bound_ns
+from simulator.durations import Durations
+from simulator.large import run_large
+from simulator.profile import LinkCost, Overheads
+
+PROFILE = replace(
+    Profile.uniform(forward=1000, backward_input=1100, backward_weight=900, p2p=130),
+    overheads=Overheads(dispatch_ns=17, iteration_ns=99),
+)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (4, 4), (4, 8), (6, 12)])
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue()])
+def test_figures_are_identical(name: str, shape: tuple[int, int]) -> None:
+    try:
+        schedule = build(name, stages=shape[0], microbatches=shape[1])
+    except InputError as refusal:
+        pytest.skip(str(refusal))
+    durations = Durations(schedule, PROFILE)
+    found, expected = run_large(durations), simulate(schedule, PROFILE)
+    if found is None:
+        overlapping = any(len(action.parts) > 1 for row in schedule.actions for action in row)
+        assert schedule.update != "flush" or overlapping
+        return
+    assert found.metrics(shape[1]) == expected.metrics
+    assert found.peak_activations() == expected.peak_activations
+    assert bound_ns(durations, found.pieces(), schedule.devices) / 1e9 == expected.lower_bound_s
+    assert found.ends.tolist() == [span.end_ns for span in expected.timeline.spans if span.stream == "compute"]
+
+
+def test_the_front_door_takes_the_fast_way_and_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = build("chimera", stages=4, microbatches=12)
+    expected = simulate(schedule, PROFILE, engine="compiled", width=2)
+    assert not callable(expected.source)
+    monkeypatch.setattr(prediction, "_LARGE", 1)
+    found = simulate(schedule, PROFILE, engine="auto", width=2)
+    assert callable(found.source)
+    assert found.as_json() == expected.as_json()
+    assert found.timeline == expected.timeline
+
+
+def test_queues_cores_and_broken_orders_are_declined() -> None:
+    schedule = build("gpipe", stages=2, microbatches=2)
+    for profile in (replace(PROFILE, links={"local": LinkCost(1)}), replace(PROFILE, cores=1)):
+        assert run_large(Durations(schedule, profile)) is None
+    backwards = replace(schedule, actions=tuple(tuple(reversed(row)) for row in schedule.actions))
+    assert run_large(Durations(backwards, PROFILE)) is None
+    short = replace(schedule, actions=(schedule.actions[0][:-1], schedule.actions[1]))
+    assert run_large(Durations(short, PROFILE)) is None
