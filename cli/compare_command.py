@@ -13,6 +13,7 @@ from cli import closed_form, costs
 from cli.output import caption, drawable, draws_into, note, percent, print_json, print_table
 from cli.selection import SETTINGS, parse_settings
 from cli.simulate_command import Engine
+from cli.what_if import CAPACITY, SLOW_DEVICE, capacity_bytes, memory_key, memory_note, slow_devices
 from pipeline.errors import ChimeraError, InputError, UnknownNameError
 from pipeline.schedule import Schedule
 from pipeline.schedules import build, catalogue, entry
@@ -49,11 +50,14 @@ def command(
     engine: Engine = typer.Option(Engine.SIMPY, "--engine", help="simpy (reference), compiled, or auto."),
     samples: int = typer.Option(0, "--samples", help="Draws from the profile's jitter, for intervals."),
     seed: int = typer.Option(0, "--seed", help="Seed of the draws."),
+    slow_device: list[str] = SLOW_DEVICE,
+    capacity: str | None = CAPACITY,
     plot: Path | None = typer.Option(None, "--plot", help="Draw all timelines in one picture."),
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Predicts and ranks."""
     drawable(plot)
+    size = capacity_bytes(capacity)
     machine = costs.profile_from(profile, forward, backward, backward_input, backward_weight, p2p)
     schedules, refused = _schedules(names or [], stages, microbatches, settings)
     predictions = [
@@ -65,16 +69,22 @@ def command(
             engine=engine.value,
             samples=samples,
             seed=seed,
+            slow_devices=slow_devices(slow_device),
         )
         for schedule in schedules
     ]
     predictions.sort(key=lambda prediction: prediction.metrics.iteration_ns)
     if as_json:
         excluded = [{"schedule": name, "reason": reason} for name, reason in refused.items()]
-        print_json({"cases": [{**prediction.as_json(), **closed_form.keys(prediction)} for prediction in predictions], "excluded": excluded})
+        cases = [
+            {**prediction.as_json(), **closed_form.keys(prediction), **memory_key(prediction, size)} for prediction in predictions
+        ]
+        print_json({"cases": cases, "excluded": excluded})
     else:
         _print(predictions, stages, microbatches)
         closed_form.explain_difference(predictions)
+        for prediction in predictions:
+            memory_note(prediction, size)
         for name, reason in refused.items():
             note(f"left out: {name}: {reason}")
     draws_into(plot, lambda path: _draw(predictions, path))

@@ -14,6 +14,7 @@ from cli import costs
 from cli.explanation import EXPLAIN, explained, print_explanation
 from cli.output import caption, drawable, draws_into, note, percent, print_json, print_table, writable_file
 from cli.selection import SETTINGS, select_plan
+from cli.what_if import CAPACITY, SLOW_DEVICE, capacity_bytes, memory_key, memory_note, slow_devices
 from pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def command(
     engine: Engine = typer.Option(Engine.SIMPY, "--engine", help="simpy (reference), compiled, or auto."),
     samples: int = typer.Option(0, "--samples", help="Draws from the profile's jitter, for an interval."),
     seed: int = typer.Option(0, "--seed", help="Seed of the draws."),
+    slow_device: list[str] = SLOW_DEVICE,
+    capacity: str | None = CAPACITY,
     trace: Path | None = typer.Option(None, "--trace", help="Write a Chrome trace (Perfetto opens it)."),
     plot: Path | None = typer.Option(None, "--plot", help="Draw the predicted timeline."),
     explain: bool = EXPLAIN,
@@ -63,18 +66,21 @@ def command(
     """Predicts one schedule."""
     writable_file(trace)
     drawable(plot)
+    size = capacity_bytes(capacity)
     planned = select_plan(name, stages, microbatches, settings, width)
     prediction = costs.predict(
         planned,
         costs.profile_from(profile, forward, backward, backward_input, backward_weight, p2p),
         microbatch_size=microbatch_size, width=width, engine=engine.value, samples=samples, seed=seed,
+        slow_devices=slow_devices(slow_device),
     )  # fmt: skip
-    explanation = explained(prediction, planned) if explain else None
+    explanation = explained(prediction, planned, size) if explain else None
     if as_json:
         found = {} if explanation is None else {"explain": explanation.as_json()}
-        print_json({**prediction.as_json(), **found})
+        print_json({**prediction.as_json(), **found, **memory_key(prediction, size)})
     else:
         _print(prediction)
+        memory_note(prediction, size)
         if explanation is not None:
             print_explanation(explanation)
     if trace is not None:

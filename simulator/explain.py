@@ -19,7 +19,7 @@ from simulator.memory import memory_events
 from simulator.prediction import Prediction
 from simulator.time_shares import DeviceShares, device_shares
 from simulator.times import Times
-from simulator.what_if import OutOfMemory, out_of_memory
+from simulator.what_if import OutOfMemory, out_of_memory, slowed
 from simulator.workload import Workload
 
 _WORDS: dict[str, str] = {
@@ -101,6 +101,7 @@ def explain_prediction(
     plan = planned if isinstance(planned, Plan) else lower(prediction.schedule, width=prediction.width)
     durations = Durations(prediction.schedule, prediction.profile, prediction.microbatch_size)
     workload = Workload(plan, prediction.profile, durations, prediction.width)
+    workload.work_ns = slowed(workload, prediction.slow_devices)
     return explain(workload, reference.run(workload), capacity_bytes)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 __all__ = ["Engine", "Prediction", "simulate"]
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
 from typing import Any, Literal, get_args
@@ -32,6 +32,7 @@ from simulator.profile import Profile
 from simulator.sampling import as_rows, draw, has_jitter
 from simulator.sharing import sharing_reason
 from simulator.times import Times, timeline_of
+from simulator.what_if import check_slow, slowed
 from simulator.workload import Workload
 
 Engine = Literal["auto", "simpy", "compiled"]
@@ -58,6 +59,8 @@ class Prediction:
     interval_s: tuple[float, float, float] | None = None
     typical: Timeline | None = None
     """with samples: the drawn iteration whose time is the (lower) median of all"""
+    slow_devices: Mapping[int, float] = field(default_factory=dict)
+    """devices that were made to compute so many times as long"""
 
     @cached_property
     def timeline(self) -> Timeline:
@@ -117,18 +120,22 @@ def simulate(
     seed: int = 0,
     partition: Sequence[int] | None = None,
     semantics: Semantics = "buffered",
+    slow_devices: Mapping[int, float] | None = None,
 ) -> Prediction:
     """Predicts one iteration of a schedule (or of a plan, taken literally) on a machine.
 
     `width` data-parallel copies of the pipeline run alike and share the all-reduces. With
     `samples` > 0, durations are drawn that often from the profile's distribution and
     `interval_s` holds the 5th, 50th and 95th percentile of the iteration time. `semantics` says
-    what a transport makes wait (`pipeline.deadlock`); a schedule is lowered so that it is safe.
+    what a transport makes wait (`pipeline.deadlock`); a schedule is lowered so that it is safe. With
+    `slow_devices`, device d computes that many times as long as the profile says.
 
     Raises DeadlockError for a plan that cannot finish, InputError for costs that do not fit.
     """
     _check(engine, semantics, samples, width, microbatch_size)
-    if isinstance(schedule, Schedule) and engine != "simpy" and semantics == "buffered" and not samples:
+    slow = dict(slow_devices or {})
+    check_slow(slow, (schedule.schedule if isinstance(schedule, Plan) else schedule).devices)
+    if isinstance(schedule, Schedule) and not slow and engine != "simpy" and semantics == "buffered" and not samples:
         with _collector_paused():
             large = _large(schedule, profile, microbatch_size, width, partition)
         if large is not None:
@@ -137,6 +144,8 @@ def simulate(
         plan = schedule if isinstance(schedule, Plan) else _lowered(schedule, width, semantics)
         durations = Durations(plan.schedule, profile, microbatch_size, partition)
         workload = Workload(plan, profile, durations, width)
+        if slow:
+            workload.work_ns = slowed(workload, slow)
         compiled = _compiled(workload, engine, semantics)
         times = compiled.times() if compiled else reference.run(workload, None, semantics)
         timeline = _timeline(workload, times)
@@ -149,8 +158,12 @@ def simulate(
         profile=profile,
         source=timeline,
         metrics=metrics,
-        assumptions=_assumptions(
-            durations, microbatch_size, width, bool(workload.messages), sharing_reason(workload), samples and not has_jitter(workload)
+        assumptions=(
+            *_assumptions(
+                durations, microbatch_size, width, bool(workload.messages), sharing_reason(workload),
+                samples and not has_jitter(workload),
+            ),
+            *(f"device {device} computes {factor:g} times as long" for device, factor in slow.items()),
         ),
         microbatch_size=durations.microbatch_size,
         width=width,
@@ -160,6 +173,7 @@ def simulate(
         weights_copies=weights_copies(plan),
         interval_s=interval,
         typical=typical,
+        slow_devices=slow,
     )
 
 

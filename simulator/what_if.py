@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["OutOfMemory", "out_of_memory"]
+__all__ = ["OutOfMemory", "check_slow", "out_of_memory", "slowed"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+from pipeline.errors import InputError
 from pipeline.timeline import MemoryEvent
 from pipeline.units import format_bytes, format_ns
+from simulator.workload import Workload
 
 
 class OutOfMemory(NamedTuple):
@@ -45,3 +47,19 @@ def out_of_memory(rows: Sequence[Sequence[MemoryEvent]], capacity_bytes: int) ->
                 found.append(OutOfMemory(event.device, event.time_ns, event.cause, held, capacity_bytes))
                 break
     return min(found, key=lambda one: (one.time_ns, one.device), default=None)
+
+
+def check_slow(factors: Mapping[int, float], devices: int) -> None:
+    """Raises InputError for a device that does not exist or a factor below 1."""
+    for device, factor in factors.items():
+        if not 0 <= device < devices:
+            raise InputError(f"slow device {device}", f"there are devices 0 to {devices - 1}", "name one of them")
+        if not 1 <= factor < float("inf"):
+            raise InputError(f"slow device {device}={factor:g}", "is not slower", "give a factor of 1 or more, such as 1.5")
+
+
+def slowed(workload: Workload, factors: Mapping[int, float]) -> list[list[int]]:
+    """Durations with the computations and optimizer steps of some devices taking `factor` times as long."""
+    return [
+        [round(work * factors.get(device, 1.0)) for work in row] for device, row in enumerate(workload.work_ns)
+    ]

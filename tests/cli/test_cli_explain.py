@@ -38,3 +38,22 @@ def test_compare_shows_the_closed_form(chimera: Any) -> None:
     assert cases["gems"]["closed_form_s"] is None and "not gems" in cases["gems"]["closed_form_reason"]
     done = chimera(*arguments)
     assert "closed form" in done.stdout and "every action of the critical path" in " ".join(done.stderr.split())
+
+
+def test_what_if_a_device_is_slow_and_memory_small(chimera: Any) -> None:
+    """A device twice as slow does 8 x (2 + 4) ms instead of 8 x (1 + 2) ms."""
+    slow = ("--slow-device", "1=2")
+    found = chimera(*ARGUMENTS[:-1], *slow, "--capacity", "16GiB", "--json").document
+    assert [row["busy_s"] for row in found["per_device"]] == [0.024, 0.048, 0.024, 0.024]
+    assert found["capacity_bytes"] == 16 * 2**30 and found["out_of_memory"] is None
+    profile = ("--profile", "bert-large-v100", "--capacity", "700MiB")
+    cases = chimera("compare", "gpipe", "dapple", "--stages", 4, "--microbatches", 8, *profile, "--json").document["cases"]
+    for case in cases:
+        gone = case["out_of_memory"]
+        assert gone["held_bytes"] > 700 * 2**20 and case["per_device"][gone["device"]]["peak_memory_bytes"] > 700 * 2**20
+    assert "runs out at" in chimera("simulate", "gpipe", "--stages", 4, "--microbatches", 8, *profile).stderr
+
+
+@pytest.mark.parametrize("wrong", [("--slow-device", "1"), ("--slow-device", "a=2"), ("--slow-device", "9=2"), ("--capacity", "16")])
+def test_wrong_what_ifs(chimera: Any, wrong: tuple[str, str]) -> None:
+    assert chimera(*ARGUMENTS, *wrong).status == 2
