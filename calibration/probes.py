@@ -33,7 +33,7 @@ _PASSES = 4
 def measure(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
     """One rank's part of a session: probes, then the job of pipelined runs.
 
-    `payload` has `job` (see `executor.job.Job`), `stages`, `microbatch_size` and `probe_seconds`.
+    `payload` has `job` (see `executor.cases.Job`), `stages`, `microbatch_size` and `probe_seconds`.
     """
     job = payload["job"]
     started = time.monotonic()

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from calibration.pacing import paces
-from executor.job import Case, Job
+from executor.cases import Case, Job
 from executor.launch import OnProgress, launch
 from executor.results import losses, partial_results, timelines
 from pipeline.atomic_file import write_text

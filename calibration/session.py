@@ -18,8 +18,8 @@ from typing import Any
 from calibration.estimate import InPlace, observe
 from calibration.fitting import Measurements, fit_profile
 from calibration.statistics import disturbed, disturbed_rounds
+from executor.cases import Case, Job
 from executor.environment import membership
-from executor.job import Case, Job
 from executor.launch import launch
 from executor.results import timelines
 from pipeline.errors import InputError

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from executor.job import Case, Job
+from executor.cases import Case, Job
 from executor.launch import launch
 from pipeline.files import schedule_json
 from pipeline.models import GPT, ModelConfig, config_dict

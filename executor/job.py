@@ -2,79 +2,33 @@
 
 from __future__ import annotations
 
-__all__ = ["Case", "Job", "run_job"]
+__all__ = ["run_job", "set_up"]
 
 import gc
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from executor.cases import Job
 from executor.context import RankContext
 from executor.groups import Groups
 from executor.journal import Journal
-from executor.memory import watch
 from executor.setup import Prepared, prepare
+from executor.watching import watch
 
 _JSON = dict[str, Any]
 _LEAST_ROUNDS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One schedule to run, as its JSON document, on `width` data-parallel copies of the pipeline."""
-
-    label: str
-    schedule: _JSON
-    microbatch_size: int
-    width: int = 1
-    partition: tuple[int, ...] | None = None
-    """layers per stage; None: the default partition of the model"""
-    pace: tuple[_JSON, ...] | None = None
-    """fields of `executor.paced.Pace` per stage; None: real compute"""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Cases of one model; each round runs `iterations` of every case, after `warmup` rounds.
-
-    The rounds end early once `seconds` have passed. Iteration i of every case sees the same mini-batch. With `reset` a case's weights return to
-    their initial values before each round. `memory` adds one untimed iteration of each case that
-    watches the allocator.
-    """
-
-    model: _JSON
-    cases: tuple[Case, ...]
-    rounds: int = 1
-    iterations: int = 1
-    warmup: int = 1
-    seed: int = 0
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    dtype: str = "float32"
-    memory: bool = True
-    reset: bool = False
-    seconds: float | None = None
-    """no further round after so long (at least three are run); None: all rounds"""
-
-    def payload(self) -> _JSON:
-        """The job as the JSON-able payload of `run_job`."""
-        return asdict(self)
-
-    @classmethod
-    def from_payload(cls, payload: Mapping[str, Any]) -> Job:
-        """The job that `payload` wrote."""
-        return cls(**{**payload, "cases": tuple(Case(**case) for case in payload["cases"])})
 
 
 def run_job(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
     """Runs a job on this rank.
 
     Returns per label: `cases` (iteration records, each with what disturbed it), `devices`,
-    `peak_memory_bytes` and `memory` (see `executor.memory.Watched`), and `rss_bytes`, the process's
+    `peak_memory_bytes` and `memory` (see `executor.watching.Watched`), and `rss_bytes`, the process's
     peak. Completed iterations are also appended to the rank's journal while the job runs.
     """
     job = Job.from_payload(payload)

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 __all__ = ["Outcome", "reference"]
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from executor.data import Microbatch, microbatch
 from executor.modules import build_layers, loss_of
+from executor.setup import Prepared
 from executor.weights import OPTIMIZERS
 from pipeline.models import layers
-
-if TYPE_CHECKING:
-    from executor.setup import Prepared
 
 
 class Outcome(NamedTuple):

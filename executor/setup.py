@@ -6,10 +6,11 @@ __all__ = ["Prepared", "prepare"]
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from executor.cases import Case, Job
 from executor.context import RankContext
 from executor.data import Microbatch, microbatch
 from executor.groups import Groups
@@ -26,9 +27,6 @@ from pipeline.models import ModelConfig, layers, model_config
 from pipeline.partition import default_partition, explicit
 from pipeline.schedule import Schedule
 from pipeline.schedule_json import parse_document
-
-if TYPE_CHECKING:
-    from executor.job import Case, Job
 
 
 class Prepared:

@@ -12,8 +12,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from executor.cases import Job
 from executor.context import RankContext
-from executor.job import Job, set_up
+from executor.job import set_up
 from executor.reference import Outcome, reference
 from executor.setup import Prepared
 

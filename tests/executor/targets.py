@@ -11,9 +11,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from executor.cases import Job
 from executor.clock import clock_offset_ns
 from executor.context import RankContext
-from executor.job import Job, set_up
+from executor.job import set_up
 from executor.setup import Prepared
 from executor.verify import difference
 from pipeline.errors import InputError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.job import Case, Job
+from executor.cases import Case, Job
 from executor.launch import launch
 from pipeline.actions import Kind, Step, parse_action
 from pipeline.errors import InputError

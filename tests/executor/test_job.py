@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from executor.job import Case, Job
+from executor.cases import Case, Job
 from executor.journal import read_journal
 from executor.launch import launch
 from executor.results import losses, partial_results, timelines
