@@ -1,4 +1,4 @@
-"""torch's own runtime executes our schedules over gloo, and its gradients are those of the serial model."""
+"""torch's own runtime executes our schedules over gloo: its gradients are the serial model's and our executor's."""
 
 import importlib.util
 import json
@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from executor.cases import Case, Job
+from executor.launch import launch
 from pipeline.errors import InputError
-from pipeline.files import schedule_csv
+from pipeline.files import schedule_csv, schedule_json
 from pipeline.lowering import lower
+from pipeline.models import GPT, MLP, ModelConfig, config_dict
 from pipeline.repair import rendezvous_safe
 from pipeline.schedule import Schedule
 from pipeline.schedules import build, catalogue
@@ -136,3 +139,36 @@ def test_gradients_of_torchs_runtime_equal_the_serial_ones(world: int, tmp_path:
                 atol=1e-12,
                 msg=lambda text, where=f"{case['name']} {name}": f"{where}: {text}",
             )
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize(
+    "model",
+    [
+        GPT("gpt", blocks=10, hidden=16, heads=2, sequence=8, vocabulary=32),
+        MLP("mlp", blocks=10, hidden=12, features=5, classes=4),
+    ],
+    ids=lambda model: model.family,
+)
+def test_gradients_of_torchs_runtime_equal_our_executors(model: ModelConfig, world: int, tmp_path: Path) -> None:
+    """The same layers, data and exported order in both runtimes, one after the other in the same ranks."""
+    cases, files = [], {}
+    for name in NAMES:
+        try:
+            schedule = build(name, stages=world, microbatches=2 * world)
+        except InputError:
+            continue
+        files[name] = str(tmp_path / f"{name}.csv")
+        Path(files[name]).write_text(schedule_csv(schedule))
+        cases.append(Case(name, schedule_json(schedule), 2))
+    job = Job(config_dict(model), tuple(cases), dtype="float64")
+    found = launch(
+        "tests.executor.torch_targets:difference_to_torch",
+        {**job.payload(), "files": files},
+        ranks=world,
+        output=tmp_path,
+        deadline_s=120,
+    )
+    assert len(cases) >= 10
+    assert all(difference < 1e-10 for rank in found for difference in rank.values()), found

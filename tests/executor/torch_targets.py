@@ -1,0 +1,71 @@
+"""What a rank does to compare torch's own pipeline runtime with ours on the very same stages and data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.pipelining import PipelineStage
+from torch.distributed.pipelining.schedules import _PipelineScheduleRuntime
+
+from executor.cases import Job
+from executor.context import RankContext
+from executor.job import set_up
+from executor.modules import loss_of, stage_module
+from executor.setup import Prepared
+
+
+def difference_to_torch(context: RankContext, payload: Mapping[str, Any]) -> dict[str, float]:
+    """Per case: the largest absolute difference of this rank's gradients in the two runtimes.
+
+    `payload` is a job's, with `files`: the CSV of each case by its label.
+    """
+    job = Job.from_payload({key: value for key, value in payload.items() if key != "files"})
+    found = {}
+    for item in set_up(context, job):
+        file = Path(payload["files"][item.case.label])
+        ours, theirs = _gradients_here(item), _gradients_of_torch(item, file)
+        assert ours.keys() == theirs.keys()
+        pairs = [pair for stage in ours for pair in zip(ours[stage], theirs[stage], strict=True)]
+        assert all(bool(expected.abs().max() > 0) for _, expected in pairs), "a gradient of nothing proves nothing"
+        found[item.case.label] = max(float((mine - expected).abs().max()) for mine, expected in pairs)
+    return found
+
+
+def _gradients_here(item: Prepared) -> dict[int, list[Tensor]]:
+    found: dict[int, list[Tensor]] = {}
+
+    def keep(stage: int) -> None:
+        found[stage] = [gradient.clone() for gradient in item.runtime.stages[stage].weights.gradients()]
+
+    item.runtime.before_step = keep
+    item.iterate()
+    return found
+
+
+def _gradients_of_torch(item: Prepared, file: Path) -> dict[int, list[Tensor]]:
+    schedule = item.schedule
+    item.count = 0
+    batch = item.batch()
+    modules = {
+        stage: stage_module(item.config, item.cuts[stage], seed=item.job.seed, dtype=item.dtype)
+        for stage in schedule.stages_on(item.device)
+    }
+    held = [PipelineStage(module, stage, schedule.stages, torch.device("cpu")) for stage, module in modules.items()]
+    runtime = _PipelineScheduleRuntime(
+        held, schedule.microbatches, loss_fn=lambda output, target: loss_of(item.config, output, target)
+    )
+    runtime._load_csv(str(file), format="compute_only")
+    inputs = (torch.cat([each.inputs for each in batch]),) if 0 in modules else ()
+    last = schedule.stages - 1 in modules
+    targets: dict[str, Any] = {"target": torch.cat([each.targets for each in batch]), "losses": []} if last else {}
+    runtime.step(*inputs, **targets)
+    return {stage: [_gradient(p) for p in module.parameters()] for stage, module in modules.items()}
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None, "torch left a parameter without its gradient"
+    return parameter.grad
