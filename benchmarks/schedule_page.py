@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.grid import text_grid
 from pipeline.schedule import Schedule
-from pipeline.schedules import Entry, build, catalogue
+from pipeline.schedules import Entry, OptionSpec, build, catalogue
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "schedules.md"
 _HEAD = """# Schedules
@@ -32,22 +32,27 @@ def page() -> str:
     lines = [_HEAD, "| schedule | admits | bubble | activations | source |", "|---|---|---|---|---|"]
     lines += [_table_row(entry) for entry in entries]
     for entry in entries:
+        if entry.reads_file:
+            continue
         schedule = _smallest(entry)
         size = f"{schedule.devices} devices, {schedule.microbatches} micro-batches"
         lines += ["", f"## {entry.name}", "", f"{size}:", "", "```text", text_grid(schedule, widest=1000), "```"]
         if entry.options:
             lines += ["", "| option | default | choices | |", "|---|---|---|---|"]
-            lines += [
-                f"| `{name}` | {spec.default} | {', '.join(map(str, spec.choices or ())) or 'any'} | {spec.help} |"
-                for name, spec in entry.options.items()
-            ]
+            lines += [_option_row(name, spec) for name, spec in entry.options.items()]
     return "\n".join(lines) + "\n"
 
 
 def _table_row(entry: Entry) -> str:
-    names = f"[`{entry.name}`](#{entry.name})" + "".join(f", `{alias}`" for alias in entry.aliases)
+    title = f"`{entry.name}`" if entry.reads_file else f"[`{entry.name}`](#{entry.name})"
+    names = title + "".join(f", `{alias}`" for alias in entry.aliases)
     cells = (names, entry.constraints, entry.bubble, entry.activations, entry.source)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _option_row(name: str, spec: OptionSpec) -> str:
+    default = "auto" if spec.default is None else spec.default
+    return f"| `{name}` | {default} | {', '.join(map(str, spec.choices or ())) or 'any'} | {spec.help} |"
 
 
 def _smallest(entry: Entry) -> Schedule:

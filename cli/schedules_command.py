@@ -46,7 +46,7 @@ def command(as_json: bool = typer.Option(False, "--json", help="One JSON documen
             item.constraints,
             item.bubble,
             item.activations,
-            "\n".join(f"{key}={spec.default}" for key, spec in item.options.items()),
+            "\n".join(f"{key}={'auto' if spec.default is None else spec.default}" for key, spec in item.options.items()),
             item.source,
         )
         for item in entries

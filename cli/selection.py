@@ -81,9 +81,9 @@ def parse_settings(name: str, settings: list[str]) -> dict[str, Option]:
 
 def _typed(key: str, text: str, spec: OptionSpec) -> Option:
     try:
-        if isinstance(spec.default, bool):
+        if spec.kind is bool:
             return _TRUTH[text.lower()]
-        return type(spec.default)(text)
+        return spec.kind(text)
     except (ValueError, KeyError) as error:
-        kind = type(spec.default).__name__
-        raise InputError(f"--set {key}={text}", f"is not {kind}", f"give a value such as {spec.default}") from error
+        example = spec.default if spec.default is not None else (spec.choices or ("",))[0]
+        raise InputError(f"--set {key}={text}", f"is not {spec.kind.__name__}", f"give a value such as {example}") from error

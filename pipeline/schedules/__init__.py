@@ -24,11 +24,20 @@ G = TypeVar("G", bound=Generate)
 
 @dataclass(frozen=True, slots=True)
 class OptionSpec:
-    """One option of a schedule: its default, the values allowed (None: any of the default's type)."""
+    """One option of a schedule: its default, the values allowed (None: any of the default's type).
 
-    default: Option
+    A default of None is worked out from the other options; such an option has choices.
+    """
+
+    default: Option | None
     choices: tuple[Option, ...] | None = None
     help: str = ""
+
+    @property
+    def kind(self) -> type[Option]:
+        """The type of its values."""
+        example = self.default if self.default is not None else (self.choices or ("",))[0]
+        return type(example)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,11 @@ class Entry:
     bubble: str = ""
     activations: str = ""
     options: Mapping[str, OptionSpec] = field(default_factory=dict)
+
+    @property
+    def reads_file(self) -> bool:
+        """Whether its order comes from a file of the user's, so that there is none without it."""
+        return "file" in self.options
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -113,9 +127,9 @@ def _check_option(item: Entry, key: str, value: Option) -> None:
     if key not in item.options:
         raise UnknownNameError(f"option of {item.name}", key, item.options)
     spec = item.options[key]
-    if spec.choices is not None and isinstance(spec.default, str) and value not in spec.choices:
+    kind = spec.kind
+    if spec.choices is not None and kind is str and value not in spec.choices:
         raise UnknownNameError(f"{item.name} {key}", str(value), [str(choice) for choice in spec.choices])
-    kind = type(spec.default)
     fits = type(value) is kind or (kind is float and type(value) is int)
     if not fits or (spec.choices is not None and value not in spec.choices):
         wanted = "one of " + ", ".join(map(str, spec.choices)) if spec.choices else f"a value such as {spec.default}"

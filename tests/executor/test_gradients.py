@@ -102,7 +102,7 @@ def test_every_schedule_trains_as_one_process_does(stages: int, model: ModelConf
     schedules |= _recomputed(schedules) if model.family == "gpt" else {}
     wrong = {label: d for label, d in _differences(schedules, model, tmp_path).items() if not d < TOLERANCE}
     assert not wrong
-    assert {label.split()[0] for label in schedules} == {entry.name for entry in catalogue()}, "none is left out"
+    assert {label.split()[0] for label in schedules} == {entry.name for entry in catalogue() if not entry.reads_file}, "none is left out"
 
 
 def test_split_backwards_v_placements_and_overlapped_pairs_train_as_one_process_does(tmp_path: Path) -> None:

@@ -94,14 +94,14 @@ def test_more_pairs_shorten_the_critical_path(half: int, data: st.DataObject) ->
 @given(st.integers(1, 8), st.integers(1, 5))
 def test_doubling_and_halving_have_no_intermediate_bubbles(half: int, units: int) -> None:
     depth = 2 * half
-    doubled = build("chimera", stages=depth, microbatches=2 * depth * units, concat="doubling")
+    doubled = build("chimera", stages=depth, microbatches=2 * depth * units, concat="doubling", recompute=False)
     halved = build("chimera", stages=depth, microbatches=depth * units, concat="halving")
     assert makespan(doubled) == 3 * doubled.microbatches + 2 * (depth - 2)
     assert makespan(halved) == 3 * halved.microbatches + depth - 2
 
 
 def test_an_odd_number_of_units_ends_with_a_plain_one_when_doubling() -> None:
-    schedule = build("chimera", stages=4, microbatches=12, concat="doubling")
+    schedule = build("chimera", stages=4, microbatches=12, concat="doubling", recompute=False)
     forwards = [action for action in schedule.actions[0] if action.kind is Kind.F]
     assert [len(forward.parts[0].microbatches) for forward in forwards].count(1) == 4
 
@@ -154,7 +154,7 @@ def test_data_parallel_has_no_bubble_when_it_divides_evenly() -> None:
 
 @given(st.data())
 def test_every_generator_is_sound_wherever_it_admits(data: st.DataObject) -> None:
-    entry = data.draw(st.sampled_from(catalogue()))
+    entry = data.draw(st.sampled_from([item for item in catalogue() if not item.reads_file]))
     depth, count = data.draw(st.integers(1, 16)), data.draw(st.integers(1, 64))
     options = {
         key: data.draw(st.sampled_from(spec.choices))

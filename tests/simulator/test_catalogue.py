@@ -47,7 +47,7 @@ def built(name: str, stages: int, microbatches: int) -> Schedule:
 
 
 @pytest.mark.parametrize(("stages", "microbatches"), [(2, 2), (2, 4), (4, 4), (4, 8), (4, 12)])
-@pytest.mark.parametrize("name", [entry.name for entry in catalogue()])
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue() if not entry.reads_file])
 def test_every_schedule(name: str, stages: int, microbatches: int) -> None:
     schedule = built(name, stages, microbatches)
     prediction = simulate(schedule, PROFILE)
@@ -62,7 +62,7 @@ def test_every_schedule(name: str, stages: int, microbatches: int) -> None:
         assert CompiledWorkload(workload).times() == reference.run(workload)
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in catalogue()])
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue() if not entry.reads_file])
 def test_no_schedule_beats_the_bound_of_another(name: str) -> None:
     """The bound speaks of any schedule of the same work on as many devices."""
     schedule = built(name, 4, 8)

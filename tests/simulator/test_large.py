@@ -21,7 +21,7 @@ PROFILE = replace(
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (4, 4), (4, 8), (6, 12)])
-@pytest.mark.parametrize("name", [entry.name for entry in catalogue()])
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue() if not entry.reads_file])
 def test_figures_are_identical(name: str, shape: tuple[int, int]) -> None:
     try:
         schedule = build(name, stages=shape[0], microbatches=shape[1])
