@@ -41,27 +41,35 @@ class Observation(NamedTuple):
 class InPlace:
     """Observations in nanoseconds, gathered over many iterations of one or several schedules.
 
-    `steps[stage]` are optimizer steps, `reduces` pairs of (bytes, ns) of all-reduces, `tails` what
+    `steps[stage]` are optimizer steps, `reduces` triples of (ranks, bytes, ns) of all-reduces, `tails` what
     follows the last span of an iteration.
     """
 
     actions: list[Observation] = field(default_factory=list)
-    reduces: list[tuple[int, int]] = field(default_factory=list)
+    reduces: list[tuple[int, int, int]] = field(default_factory=list)
     steps: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     tails: list[int] = field(default_factory=list)
 
 
-def observe(schedule: Schedule, timelines: Iterable[Timeline], gradient_bytes: Sequence[int], into: InPlace) -> None:
-    """Adds what the timelines of `schedule` show to `into`.
+def observe(
+    schedule: Schedule,
+    timelines: Iterable[Timeline],
+    gradient_bytes: Sequence[int],
+    into: InPlace,
+    *,
+    width: int = 1,
+) -> None:
+    """Adds what the timelines of `schedule` on `width` copies of the pipeline show to `into`.
 
     `gradient_bytes[stage]` is what an all-reduce of that stage carries.
     """
+    group = schedule.replicas * width
     for timeline in timelines:
         rows = [timeline.of_device(device) for device in range(timeline.devices)]
         ends = {part: span.end_ns for row in rows for span in row for part in span.action.parts}
         for row in rows:
             into.actions += _observations(schedule, row, ends)
-        _observe_closing(timeline, gradient_bytes, into)
+        _observe_closing(timeline, group, gradient_bytes, into)
 
 
 def _observations(schedule: Schedule, row: tuple[Span, ...], ends: dict[Action, int]) -> list[Observation]:
@@ -116,11 +124,11 @@ def _produced(schedule: Schedule, action: Action, ends: dict[Action, int]) -> in
     return None
 
 
-def _observe_closing(timeline: Timeline, gradient_bytes: Sequence[int], found: InPlace) -> None:
+def _observe_closing(timeline: Timeline, group: int, gradient_bytes: Sequence[int], found: InPlace) -> None:
     for device in range(timeline.devices):
         reduces = timeline.of_device(device, "sync")
         if reduces:
-            found.reduces.append(_reduce(reduces, gradient_bytes))
+            found.reduces.append((group, *_reduce(reduces, gradient_bytes)))
         for span in timeline.of_device(device, "optimizer"):
             found.steps[span.action.parts[0].stage].append(span.end_ns - span.start_ns)
     if timeline.spans:

@@ -201,23 +201,40 @@ def _link(found: Measurements, gap: int) -> LinkCost:
 
 
 def _all_reduce(found: Measurements) -> AllReduceCost:
-    """A table over bytes from the probe over all ranks, scaled to what pipelined runs took in place."""
-    line = _line(found, "reduces")
-    if line is None:
+    """A table over group and bytes from the probes, scaled to what pipelined runs took in place."""
+    lines = _reduce_lines(found)
+    if not lines:
         return AllReduceCost()
-    ranks = len(found.probes)
-    in_place = found.in_place.reduces
-    typical = [line.at(size) for size, _ in in_place]
-    scale = median(time / guess for (_, time), guess in zip(in_place, typical, strict=True)) if in_place else 1.0
-    sizes = sorted({int(size) for size in found.probes[0]["reduces"]})
+    scales = _reduce_scales(found, lines)
+    sizes = sorted({int(size) for table in found.probes[0]["reduces"].values() for size in table})
     measured = tuple(
-        MeasuredReduce(group, size, round(scale * line.at(size))) for group in sorted({2, ranks}) for size in sizes
+        MeasuredReduce(group, size, round(scales[group] * line.at(size))) for group, line in lines.items() for size in sizes
     )
+    smallest, scale = lines[min(lines)], scales[min(lines)]
     return AllReduceCost(
-        latency_ns=round(scale * line.alpha_ns / 2),
-        bandwidth_bytes_per_s=1e9 / (scale * line.beta_ns_per_byte) if line.beta_ns_per_byte else None,
+        latency_ns=round(scale * smallest.alpha_ns / 2),
+        bandwidth_bytes_per_s=1e9 / (scale * smallest.beta_ns_per_byte) if smallest.beta_ns_per_byte else None,
         measured=measured,
     )
+
+
+def _reduce_lines(found: Measurements) -> dict[int, Line]:
+    """Per group size, the cost of an all-reduce by bytes."""
+    tables = found.probes[0]["reduces"]
+    return {
+        int(group): fit_line({int(size): times for size, times in tables[group].items()})
+        for group in sorted(tables, key=int)
+    }
+
+
+def _reduce_scales(found: Measurements, lines: Mapping[int, Line]) -> dict[int, float]:
+    """Per group size, what an all-reduce took in place over what the probe says; seen nowhere, the median of all."""
+    ratios: dict[int, list[float]] = defaultdict(list)
+    for group, size, time in found.in_place.reduces:
+        if group in lines:
+            ratios[group].append(time / lines[group].at(size))
+    usual = median(ratio for row in ratios.values() for ratio in row) if ratios else 1.0
+    return {group: median(ratios[group]) if group in ratios else usual for group in lines}
 
 
 def _optimizer(found: Measurements) -> OptimizerCost:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["paces"]
+__all__ = ["paced_layers", "paces"]
 
 from dataclasses import asdict
 from typing import Any
 
 from executor.paced import Pace
+from pipeline.errors import InputError
 from pipeline.schedule import Schedule
 from simulator.profile import Profile
 
@@ -28,3 +29,27 @@ def paces(profile: Profile, schedule: Schedule, microbatch_size: int) -> tuple[d
         )
         for costs in profile.stage_costs(schedule, size)
     )
+
+
+def paced_layers(profile: Profile, microbatch_size: int) -> dict[str, dict[str, Any]]:
+    """What a probe would find of the layers of ranks that sleep for the profile's costs, by layer number.
+
+    Sleeping needs no workspace. Raises InputError for a profile that knows stages only.
+    """
+    return {
+        str(index): {
+            "forward": [cost.forward_ns],
+            "backward": [cost.backward_ns],
+            "activation_bytes": cost.activation_bytes,
+            "output_bytes": cost.boundary_bytes,
+            "forward_workspace_bytes": 0,
+            "backward_workspace_bytes": 0,
+        }
+        for index, cost in enumerate(profile.stage_costs(_layer_count(profile), microbatch_size))
+    }
+
+
+def _layer_count(profile: Profile) -> int:
+    if profile.per_stage:
+        raise InputError(f"profile {profile.name!r}", "knows stages, not the layers of a model", "give a calibrated profile")
+    return sum(layer.repeat for layer in profile.layers)

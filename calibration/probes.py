@@ -33,14 +33,18 @@ _PASSES = 4
 def measure(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
     """One rank's part of a session: probes, then the job of pipelined runs.
 
-    `payload` has `job` (see `executor.cases.Job`), `stages`, `microbatch_size` and `probe_seconds`.
+    `payload` has `job` (see `executor.cases.Job`), `stages`, `microbatch_size`, `probe_seconds`, the
+    sizes `message_bytes` and `reduce_bytes`, the `reduce_groups`, and `layers`: what is known of the
+    layers of paced ranks, None to measure them.
     """
     job = payload["job"]
     started = time.monotonic()
     probes = {
-        "layers": _layers(context, payload, model_config(job["model"])),
+        "layers": payload["layers"] or _layers(context, payload, model_config(job["model"])),
         "messages": _messages(context, payload["message_bytes"]) if context.ranks > 1 else {},
-        "reduces": _reduces(context, payload["reduce_bytes"]) if context.ranks > 1 else {},
+        "reduces": {
+            str(group): _reduces(context, group, payload["reduce_bytes"]) for group in payload["reduce_groups"]
+        },
     }
     return {"probes": probes, "probe_s": time.monotonic() - started, **run_job(context, job)}
 
@@ -48,7 +52,10 @@ def measure(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
 def _layers(context: RankContext, payload: Mapping[str, Any], config: ModelConfig) -> dict[str, Any]:
     """Times and memory of the layers of this rank's stages, all ranks measuring at the same time."""
     cuts = default_partition(config, payload["stages"])
-    mine = [index for stage, cut in enumerate(cuts) if stage % context.ranks == context.rank for index in cut]
+    devices = min(payload["stages"], context.ranks)
+    mine = [
+        index for stage, cut in enumerate(cuts) if stage % devices == context.rank % devices for index in cut
+    ]
     seconds = payload["probe_seconds"] / max(_PASSES * len(mine), 1)
     found: dict[str, dict[str, Any]] = {}
     dist.barrier()
@@ -147,17 +154,27 @@ def _messages(context: RankContext, sizes: list[int], repetitions: int = 12) -> 
     return found
 
 
-def _reduces(context: RankContext, sizes: list[int], repetitions: int = 8) -> dict[str, list[int]]:
-    """Nanoseconds of an all-reduce over all ranks by bytes."""
+def _reduces(context: RankContext, size: int, sizes: list[int], repetitions: int = 8) -> dict[str, list[int]]:
+    """Nanoseconds by bytes of an all-reduce over groups of `size` ranks, all groups at once, as in a run."""
+    mine = _group(context, size)
     found: dict[str, list[int]] = {}
-    for size in sizes:
-        payload = torch.zeros(max(size // 4, 1))
+    for count in sizes:
+        payload = torch.zeros(max(count // 4, 1))
         times = []
         for repetition in range(repetitions + _WARMUP):
             dist.barrier()
+            if mine is None:
+                continue
             started = time.monotonic_ns()
-            dist.all_reduce(payload)
+            dist.all_reduce(payload, group=mine)
             if repetition >= _WARMUP:
                 times.append(time.monotonic_ns() - started)
-        found[str(size)] = times
+        found[str(count)] = times
     return found
+
+
+def _group(context: RankContext, size: int) -> Any:
+    """This rank's group of `size` ranks a stride apart, as copies of a pipeline are; None if it is left over."""
+    stride = context.ranks // size
+    groups = [dist.new_group(list(range(first, stride * size, stride))) for first in range(stride)]
+    return groups[context.rank % stride] if context.rank < stride * size else None

@@ -8,22 +8,33 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Literal, get_args
 
-from calibration.session import OnProgress, Session, SessionConfig, require_cores, run_session
+from calibration.calibrate import calibrate
+from calibration.session import (
+    OnProgress,
+    Session,
+    SessionConfig,
+    available_cores,
+    require_cores,
+    run_session,
+)
 from calibration.statistics import Interval, median_interval
 from calibration.validation import Figures, Validation, ValidationCase
 from calibration.verify import gradient_difference
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UnknownNameError
 from pipeline.metrics import measure
 from pipeline.models import model_config
 from pipeline.provenance import machine, provenance
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from pipeline.timeline import Timeline
-from simulator import Prediction, simulate
+from simulator import Prediction, Profile, simulate
 
+Compute = Literal["real", "paced"]
 _SAMPLES = 101
 _GRADIENT_TOLERANCE = 1e-10
+_PACE_SHARE = 0.3
 
 
 def validate(
@@ -38,29 +49,34 @@ def validate(
     tolerance: float = 0.05,
     budget_s: float = 20.0,
     compute: str = "real",
+    pace: Profile | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Validation:
     """Predicts each schedule from calibration runs alone, runs it for real, and compares.
 
-    The ranks run calibration and judged iterations in turns for about `budget_s` seconds. Raises InputError for
-    arguments that do not fit, RunError when a rank fails.
+    The ranks run calibration and judged iterations in turns for about `budget_s` seconds, on `width`
+    copies of the pipeline. With compute "paced", for more ranks than cores, every stage sleeps for
+    the costs of `pace`, or of a calibration on as many ranks as there are cores; messages,
+    all-reduces, order and memory are real. Raises InputError for arguments that do not fit,
+    RunError when a rank fails.
     """
-    if width != 1 or compute != "real":
-        raise InputError(
-            f"width {width}, compute {compute!r}",
-            "validation runs one pipeline with real compute so far",
-            "leave --width and --compute at their defaults",
-        )
+    _check_compute(compute, pace)
     config = model_config(model)
     schedules = {name: build(name, stages=stages, microbatches=microbatches) for name in names}
-    session_config = SessionConfig(config, stages, microbatch_size, budget_s, output, seed)
-    require_cores(max(item.devices for item in schedules.values()))
-    difference = gradient_difference(config, schedules, output=output / "gradients", seed=seed)
+    if compute == "real":
+        require_cores(max(item.devices for item in schedules.values()) * width)
+    difference = gradient_difference(config, schedules, output=output / "gradients", seed=seed, width=width)
     if on_progress:
         on_progress("gradients compared with the single-process reference", 0.0)
+    if compute == "paced" and pace is None:
+        pace = calibrate(
+            model, stages=min(stages, available_cores()), microbatch_size=microbatch_size,
+            budget_s=_PACE_SHARE * budget_s, output=output / "pace", seed=seed, on_progress=on_progress,
+        )  # fmt: skip
+    session_config = SessionConfig(config, stages, microbatch_size, budget_s, output, seed, width=width, pace=pace)
     session = run_session(session_config, schedules, seconds=budget_s, on_progress=on_progress)
-    cases = tuple(_case(name, item, session, microbatch_size) for name, item in schedules.items())
+    cases = tuple(_case(name, item, session, microbatch_size, width) for name, item in schedules.items())
     return Validation(
         machine=machine(),
         compute=compute,
@@ -78,24 +94,36 @@ def validate(
     )
 
 
-def _case(name: str, schedule: Schedule, session: Session, microbatch_size: int) -> ValidationCase:
-    prediction = simulate(schedule, session.profile, microbatch_size=microbatch_size, samples=_SAMPLES)
-    measured = session.timelines[name]
+def _check_compute(compute: str, pace: Profile | None) -> None:
+    if compute not in get_args(Compute):
+        raise UnknownNameError("compute", compute, get_args(Compute))
+    if pace is not None and compute != "paced":
+        raise InputError(
+            f"the profile {pace.name!r} with compute {compute!r}",
+            "real ranks are calibrated here, not told how long they take",
+            "drop --profile, or use --compute paced",
+        )
+
+
+def _case(name: str, schedule: Schedule, session: Session, microbatch_size: int, width: int) -> ValidationCase:
+    prediction = simulate(schedule, session.profile, microbatch_size=microbatch_size, width=width, samples=_SAMPLES)
+    kept = session.judged[name]
+    measured = kept.timelines
     assert prediction.typical is not None
-    interval = median_interval([t.end_ns / 1e9 for t in measured], blocks=session.rounds[name])
-    samples = microbatch_size * schedule.microbatches
+    interval = median_interval([t.end_ns / 1e9 for t in measured], blocks=kept.rounds)
+    samples = microbatch_size * schedule.microbatches * width
     peaks = session.peak_memory_bytes[name]
     return ValidationCase(
         schedule=name,
         stages=schedule.stages,
         microbatches=schedule.microbatches,
-        width=1,
+        width=width,
         predicted=_predicted(prediction, samples),
         measured=_measured(measured, interval, samples, peaks),
         interval=interval,
         predicted_interval_s=prediction.interval_s,
         iterations=len(measured),
-        set_aside=session.set_aside[name],
+        set_aside=kept.set_aside,
         predicted_timeline=prediction.typical,
         measured_timeline=replace(_typical(measured), peak_memory_bytes=peaks),
     )

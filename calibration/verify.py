@@ -17,7 +17,7 @@ from pipeline.schedule import Schedule
 _DEADLINE_S = 300.0
 
 
-def gradient_difference(config: ModelConfig, schedules: Mapping[str, Schedule], *, output: Path, seed: int) -> float:
+def gradient_difference(config: ModelConfig, schedules: Mapping[str, Schedule], *, output: Path, seed: int, width: int = 1) -> float:
     """The largest absolute difference of any gradient after one real step, in float64.
 
     The model is the given one with narrow layers (same depth, same kinds), since the reference
@@ -25,13 +25,13 @@ def gradient_difference(config: ModelConfig, schedules: Mapping[str, Schedule], 
     """
     job = Job(
         model=config_dict(_narrow(config)),
-        cases=tuple(Case(name, schedule_json(item), 1) for name, item in schedules.items()),
+        cases=tuple(Case(name, schedule_json(item), 1, width) for name, item in schedules.items()),
         seed=seed,
         optimizer="sgd",
         learning_rate=1.0,
         dtype="float64",
     )
-    ranks = max(item.devices for item in schedules.values())
+    ranks = max(item.devices for item in schedules.values()) * width
     results = launch("executor.verify:difference", job.payload(), ranks=ranks, output=output, deadline_s=_DEADLINE_S)
     return max(float(value) for result in results for value in result.values())
 

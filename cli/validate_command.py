@@ -28,6 +28,8 @@ Examples:
     chimera validate
 
     chimera validate gpipe dapple chimera --model gpt-tiny --stages 2 --microbatches 8 --tolerance 4% --json
+
+    chimera validate dapple chimera --stages 4 --microbatches 8 --width 2 --compute paced
 """
 _START_UP_S = 25.0
 
@@ -39,6 +41,8 @@ def command(
     microbatches: int = typer.Option(8, "--microbatches", help="Micro-batches per iteration, N."),
     microbatch_size: int = typer.Option(4, "--microbatch-size", help="Samples in a micro-batch, B."),
     width: int = typer.Option(1, "--width", help="Data-parallel copies of the pipeline, W."),
+    compute: str = typer.Option("real", "--compute", metavar="real|paced", help="Compute, or sleep for its time: for more ranks than cores."),
+    profile: str | None = typer.Option(None, "--profile", help="The costs that paced stages sleep for; measured on this machine by default."),
     budget: str = typer.Option("60s", "--budget", help="Time for measuring, start-up aside: calibration and judged runs take turns."),
     tolerance: str = typer.Option("5%", "--tolerance", help="Allowed error of the iteration time."),
     seed: int = typer.Option(0, "--seed", help="Seed of weights and data."),
@@ -47,6 +51,7 @@ def command(
 ) -> int:
     """Validates and says so."""
     from calibration.validate import validate
+    from simulator import Profile
 
     allowed, budget_s = _ratio(tolerance), duration_ns("--budget", budget) / 1e9
     usable_folder(output)
@@ -55,7 +60,7 @@ def command(
     with progress(f"calibrating and running {', '.join(chosen)} in turns", expected) as advance:
         verdict = validate(
             chosen, model=model, stages=stages, microbatches=microbatches, microbatch_size=microbatch_size,
-            width=width, tolerance=allowed, budget_s=budget_s, output=output, seed=seed, on_progress=advance,
+            width=width, compute=compute, pace=None if profile is None else Profile.load(profile), tolerance=allowed, budget_s=budget_s, output=output, seed=seed, on_progress=advance,
         )  # fmt: skip
     files = _write(verdict, output)
     if as_json:
@@ -98,7 +103,9 @@ def _print(verdict: Validation) -> None:
             )
         )
     columns = ("schedule", "predicted", "measured [95 %]", "error", "bubble pred/meas", "points", "memory pred/meas", "error", "iterations")
-    print_table(f"{verdict.model}: predicted against measured, micro-batch of {verdict.microbatch_size}", columns, rows)
+    label = "" if verdict.compute == "real" else f" ({verdict.compute.upper()}: stages sleep, messages are real)"
+    title = f"{verdict.model}: predicted against measured{label}, micro-batch of {verdict.microbatch_size}"
+    print_table(title, columns, rows)
     summary = verdict.summary
     print(f"mean error {summary.mean_abs_error_iteration:.1%}, worst {summary.worst_abs_error_iteration:.1%}; "
           f"repeat noise {verdict.repeat_noise:.1%}; drift {verdict.drift:+.1%}; "

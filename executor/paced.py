@@ -93,8 +93,8 @@ class PacedStage:
         self._pause(started, self._pace.backward_weight_ns, rows)
 
     def step(self) -> None:
-        """Sleeps the optimizer's time, or runs it if none is given."""
-        if self._pace.step_ns is None:
+        """Sleeps the optimizer's time, or runs it if none is given; the first one is real, for the state it makes."""
+        if self._pace.step_ns is None or not self.weights.optimizer.state:
             self.weights.step()
         else:
             pause_until(time.monotonic_ns() + self._pace.step_ns)

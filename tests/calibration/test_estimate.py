@@ -56,7 +56,7 @@ def refit(machine: Profile, stages: int) -> Profile:
         }
         for i, layer in enumerate(machine.layers)
     }
-    rank = {"layers": probes, "messages": {"4096": [1], "8192": [1]}, "reduces": {"4096": [1], "8192": [1]}}
+    rank = {"layers": probes, "messages": {"4096": [1], "8192": [1]}, "reduces": {"2": {"4096": [1], "8192": [1]}}}
     return fit_profile("refit", Measurements(MODEL, stages, 4, "sgd", [rank], in_place), {})
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from calibration.session import available_cores
 from calibration.statistics import Interval, disturbed_rounds
 from calibration.validate import validate
 from calibration.validation import CaseError, Figures, Validation, ValidationCase
@@ -67,8 +68,14 @@ def test_rounds_are_set_aside_by_their_calibration_runs_alone() -> None:
 
 
 def test_what_validation_cannot_do_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="width 2"):
-        validate(["gpipe"], model="gpt-tiny", stages=2, microbatches=2, microbatch_size=1, output=tmp_path, width=2)
+    size = {"model": "gpt-tiny", "microbatches": 2, "microbatch_size": 1, "output": tmp_path}
+    with pytest.raises(InputError, match="ranks on") as refusal:
+        validate(["gpipe"], stages=available_cores(), width=2, **size)  # type: ignore[arg-type]
+    assert "--compute paced" in refusal.value.remedy
+    with pytest.raises(InputError, match="not told how long they take"):
+        validate(["gpipe"], stages=1, pace=Profile.uniform(), **size)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="not the layers of a model"):
+        validate(["gpipe"], stages=1, compute="paced", pace=Profile.uniform(), **size)  # type: ignore[arg-type]
 
 
 @pytest.mark.multiprocess
@@ -90,3 +97,23 @@ def test_the_loop_closes_on_this_machine(tmp_path: Path) -> None:
     assert all(abs(entry["error"]["iteration"]) < 0.5 for entry in document["cases"])
     found.profile.save(tmp_path / "profile.json")
     assert Profile.load(tmp_path / "profile.json").layers == found.profile.layers
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+@pytest.mark.parametrize(("stages", "compute"), [(1, "real"), (2, "paced")])
+def test_the_loop_closes_for_two_copies_of_a_pipeline(stages: int, compute: str, tmp_path: Path) -> None:
+    """Hybrid parallelism: real where there is a core a rank, else paced and labelled so."""
+    names = ["dapple", "chimera"] if stages > 1 else ["gpipe"]
+    found = validate(
+        names, model="gpt-tiny", stages=stages, microbatches=4, microbatch_size=2, width=2, compute=compute,
+        output=tmp_path, budget_s=4,
+    )  # fmt: skip
+    document = found.as_json()
+    assert document["compute"] == compute and found.gradients_match_reference
+    assert {measured.group for measured in found.profile.all_reduce.measured} == ({2, 4} if stages > 1 else {2})
+    for case in found.cases:
+        assert case.width == 2 and len(case.measured.peak_memory_bytes) == stages
+        assert case.measured.throughput_samples_per_s == pytest.approx(16 / case.measured.iteration_s)
+        assert abs(case.error.peak_memory) < 0.05 and abs(case.error.iteration) < 0.5
+        assert case.measured_timeline.source == ("paced" if compute == "paced" else "measured")

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.session import calibration_schedules
+from calibration.short_runs import calibration_schedules
 from pipeline.schedules import build
 
 

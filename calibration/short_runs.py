@@ -1,0 +1,33 @@
+"""Which short pipelined runs a calibration consists of."""
+
+from __future__ import annotations
+
+__all__ = ["calibration_schedules"]
+
+from collections.abc import Iterable
+
+from pipeline.schedule import Schedule
+from pipeline.schedules import build
+
+
+def calibration_schedules(stages: int, judged: Iterable[Schedule] = ()) -> dict[str, Schedule]:
+    """The short pipelined runs: GPipe and DAPPLE with D+1 micro-batches and, for even D, Chimera with 2D.
+
+    GPipe shows computations on memory not used for long, DAPPLE those on memory just freed, Chimera
+    both, messages that arrive just in time, and the all-reduce. ZB-H1 shows the two parts of a split
+    backward; it runs where a judged schedule splits, or where nothing is judged. None repeats a
+    judged configuration: it takes one micro-batch (Chimera: one unit) more until it differs.
+    """
+    judged = list(judged)
+    taken = {(item.name, item.microbatches) for item in judged}
+    wanted = [("gpipe", stages + 1, 1), ("dapple", stages + 1, 1)]
+    if stages % 2 == 0:
+        wanted.append(("chimera", 2 * stages, stages))
+    if not judged or any(item.split_backward() for item in judged):
+        wanted.append(("zb-h1", stages + 1, 1))
+    found = {}
+    for name, microbatches, step in wanted:
+        while (name, microbatches) in taken:
+            microbatches += step
+        found[f"calibration-{name}"] = build(name, stages=stages, microbatches=microbatches)
+    return found
