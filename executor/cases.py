@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from executor.learning_rate import LearningRate
+
 _JSON = dict[str, Any]
 
 
@@ -42,11 +44,23 @@ class Job:
     seed: int = 0
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
+    momentum: float = 0.0
+    decay: str = "constant"
+    rate_warmup: int = 0
+    rate_steps: int = 0
+    """see `executor.learning_rate.LearningRate`"""
+    clip_norm: float | None = None
+    """the largest global norm of the gradients; None: whatever it is"""
     dtype: str = "float32"
     memory: bool = True
     reset: bool = False
     seconds: float | None = None
     """no further round after so long (at least three are run); None: all rounds"""
+
+    @property
+    def rate(self) -> LearningRate:
+        """The learning rate of every iteration."""
+        return LearningRate(self.learning_rate, self.decay, self.rate_warmup, self.rate_steps)
 
     def payload(self) -> _JSON:
         """The job as the JSON-able payload of `run_job`."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from executor.data import Microbatch, microbatch
 from executor.modules import build_layers, loss_of
 from executor.setup import Prepared
-from executor.weights import OPTIMIZERS
+from executor.weights import OPTIMIZERS, optimizer_options
 from pipeline.models import layers
 
 
@@ -37,14 +37,18 @@ class _Reference:
     def __init__(self, item: Prepared) -> None:
         self.item, job = item, item.job
         self.model = build_layers(item.config, range(len(layers(item.config))), seed=job.seed, dtype=item.dtype)
-        kind, rate = OPTIMIZERS[job.optimizer], job.learning_rate
-        self.optimizers = [kind(layer.parameters(), lr=rate, foreach=False) for layer in self.model]  # type: ignore[call-arg]
+        kind, options = OPTIMIZERS[job.optimizer], optimizer_options(job.optimizer, job.momentum)
+        self.optimizers = [
+            kind(layer.parameters(), lr=job.learning_rate, foreach=False, **options)  # type: ignore[call-arg]
+            for layer in self.model
+        ]
 
     def run(self, iterations: int) -> Outcome:
         update = self.item.schedule.update
         older = self.snapshot()
         loss = 0.0
         for iteration in range(iterations):
+            self.use_rate(iteration)
             if update == "pipedream":
                 loss = self.pipedream(iteration)
                 continue
@@ -118,10 +122,18 @@ class _Reference:
                 for parameter, value in zip(layer.parameters(), row, strict=True):
                     parameter.copy_(value)
 
+    def use_rate(self, iteration: int) -> None:
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.item.job.rate.at(iteration)
+
     def step(self, gradients: list[list[Tensor]]) -> None:
-        for layer, row, optimizer in zip(self.model, gradients, self.optimizers, strict=True):
+        for layer, row in zip(self.model, gradients, strict=True):
             for parameter, gradient in zip(layer.parameters(), row, strict=True):
                 parameter.grad = gradient
+        if self.item.job.clip_norm is not None:
+            nn.utils.clip_grad_norm_([p for layer in self.model for p in layer.parameters()], self.item.job.clip_norm)
+        for optimizer in self.optimizers:
             optimizer.step()
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["IterationRecord", "Runtime"]
+__all__ = ["Runtime"]
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -16,12 +15,14 @@ from torch import Tensor
 from torch.autograd.profiler import record_function
 
 from executor.acknowledge import acknowledgements
+from executor.clipping import Clipping
 from executor.clock import make_clock
 from executor.context import RankContext
 from executor.data import Microbatch
 from executor.inspection import extents, halved, message_of, pieces_of
 from executor.mail import Mail
 from executor.memory import held_bytes
+from executor.record import IterationRecord, take_record
 from executor.reduction import Reduction
 from executor.stage import StageWork
 from pipeline.actions import RECEIVES, SENDS, Action, Kind, Step
@@ -32,27 +33,12 @@ _LocalKey = tuple[int, str, int, int]
 """(stage, "F" | "B", micro-batch, half): a result that stays on this device"""
 
 
-@dataclass(slots=True)
-class IterationRecord:
-    """One iteration of one rank; times are monotonic nanoseconds of rank 0's host."""
-
-    begin_ns: int = 0
-    end_ns: int = 0
-    loss: float = 0.0
-    """this rank's part of the mini-batch's mean loss"""
-    spans: list[tuple[str, str, int, int]] = field(default_factory=list)
-    """(stream, action, start, end)"""
-    transfers: list[tuple[str, int, int, int, int, int]] = field(default_factory=list)
-    """(receive, source, bytes, posted, arrived, needed)"""
-    sent: dict[str, int] = field(default_factory=dict)
-    """when each message was handed over, by its receive action"""
-
-
 class Runtime:
     """One rank's interpreter of a plan: `stages` by stage number, all-reduce `groups` by stage.
 
     `shape(rows)` is the shape of a message of that many samples. The plan is turned into a list of
-    calls once; an iteration walks down that list and does nothing else.
+    calls once; an iteration walks down that list and does nothing else. `clipping` comes right
+    before the first optimizer step, when the rank's all-reduces are done.
     """
 
     def __init__(
@@ -68,6 +54,7 @@ class Runtime:
         group: Any = None,
         width: int = 1,
         barrier: Any = None,
+        clipping: Clipping | None = None,
     ) -> None:
         schedule = plan.schedule
         self.context, self.plan, self.schedule, self.stages = context, plan, schedule, stages
@@ -84,6 +71,7 @@ class Runtime:
         self._reductions: dict[int, Reduction] = {}
         self._marks: list[tuple[str, Step, Any, Any]] = []
         self._batch: Sequence[Microbatch] = ()
+        self._clipping = clipping
         self.before_step: Callable[[int], None] | None = None
         """called with the stage when its gradients are complete, before the optimizer uses them"""
         self._program = [
@@ -128,7 +116,8 @@ class Runtime:
         if step.kind is Kind.REDUCE_GRAD:
             return partial(self._reduce, step)
         if step.kind is Kind.STEP:
-            return partial(self._step, step)
+            first = self._clipping is not None and step == self._first_step()
+            return partial(self._clipped_step if first else self._step, step)
         message = message_of(step, self.schedule)
         if step.kind in RECEIVES:
             shape = self._shape(sum(count for _, count in extents(step, self._rows)))
@@ -233,36 +222,34 @@ class Runtime:
         flat = self.stages[action.stage].weights.gradient
         self._reductions[action.stage] = Reduction(action, flat, self._groups[action.stage], self._clock.mark)
 
+    def _first_step(self) -> Step:
+        return next(step for step in self.plan.actions[self.device] if step.kind is Kind.STEP)
+
+    def _clipped_step(self, action: Action) -> None:
+        """The first step of an iteration whose gradients have a common norm: all must be complete."""
+        assert self._clipping is not None
+        for stage in tuple(self._reductions):
+            self._await_reduction(stage)
+        start = self._clock.mark()
+        self._clipping()
+        self._marks.append(("sync", action, start, self._clock.mark()))
+        self._step(action)
+
     def _step(self, action: Action) -> None:
-        reduction = self._reductions.pop(action.stage, None)
-        if reduction:
-            self._marks.append(("sync", reduction.action, reduction.started, reduction.wait()))
+        self._await_reduction(action.stage)
         if self.before_step:
             self.before_step(action.stage)
         start = self._clock.mark()
         self.stages[action.stage].step()
         self._marks.append(("optimizer", action, start, self._clock.mark()))
 
+    def _await_reduction(self, stage: int) -> None:
+        if reduction := self._reductions.pop(stage, None):
+            self._marks.append(("sync", reduction.action, reduction.started, reduction.wait()))
+
     def _record(self, begin: int, end: int) -> IterationRecord:
-        shift, resolve = self.context.offset_ns, self._clock.ns
-
-        def ns(mark: Any) -> int:
-            return resolve(mark) + shift
-
-        record = IterationRecord(
-            begin + shift,
-            end + shift,
-            sum(stage.take_loss() for stage in self.stages.values()) * self._loss_factor,
-            [(stream, str(step), ns(start), ns(stop)) for stream, step, start, stop in self._marks],
-            [
-                (str(r.receive), r.source, r.size_bytes, ns(r.posted), ns(r.arrived), ns(r.needed))
-                for r in self._mail.received
-            ],
-            {str(receive): ns(at) for receive, at in self._mail.sent},
-        )
-        for kept in (self._marks, self._mail.received, self._mail.sent):
-            kept.clear()
-        return record
+        loss = sum(stage.take_loss() for stage in self.stages.values()) * self._loss_factor
+        return take_record(begin, end, loss, self._marks, self._mail, self._clock, self.context.offset_ns)
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:

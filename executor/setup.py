@@ -5,12 +5,14 @@ from __future__ import annotations
 __all__ = ["Prepared", "prepare"]
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from executor.cases import Case, Job
+from executor.clipping import Clipping, counted_stages, refuse_clipping
 from executor.context import RankContext
 from executor.data import Microbatch, microbatch
 from executor.groups import Groups
@@ -48,16 +50,18 @@ class Prepared:
         if not self.active:
             return
         shape = boundary_shape(self.config)
+        stages = {stage: self._stage(stage) for stage in schedule.stages_on(self.device)}
         self.runtime = Runtime(
             self.context,
             lower(schedule, width=width),
-            {stage: self._stage(stage) for stage in schedule.stages_on(self.device)},
+            stages,
             rows=self.case.microbatch_size,
             shape=lambda rows: (rows, *shape),
             dtype=self.dtype,
             groups=by_stage,
             width=width,
             barrier=everyone,
+            clipping=self._clipping(stages, everyone),
         )
 
     def labels(self) -> dict[str, Any]:
@@ -76,10 +80,17 @@ class Prepared:
     def iterate(self, *, annotate: bool = False) -> dict[str, Any]:
         """One iteration on the next mini-batch: its record, and what disturbed it."""
         batch = self.batch()
+        self.use_rate()
         self.count += 1
         with disturbances() as found:
             record = self.runtime.iteration(batch, annotate=annotate)
         return asdict(record) | found
+
+    def use_rate(self) -> None:
+        """Sets the learning rate of iteration `count`."""
+        rate = self.job.rate.at(self.count)
+        for stage in self.runtime.stages.values():
+            stage.weights.use_rate(rate)
 
     def reset(self) -> None:
         """Back to the initial weights, optimizer state and first mini-batch."""
@@ -88,11 +99,18 @@ class Prepared:
             for stage in self.runtime.stages.values():
                 stage.weights.reset()
 
+    def _clipping(self, stages: Mapping[int, StageWork], everyone: Any) -> Clipping | None:
+        limit = self.job.clip_norm
+        if limit is None:
+            return None
+        counted = [stages[stage].weights.gradient for stage in counted_stages(self.schedule, self.device, self.copy)]
+        return Clipping(limit, [stage.weights.gradient for stage in stages.values()], counted, everyone)
+
     def _stage(self, stage: int) -> StageWork:
         job, schedule = self.job, self.schedule
         module = stage_module(self.config, self.cuts[stage], seed=job.seed, dtype=self.dtype).to(self.context.device)
         sink = Sink() if schedule.split_backward() else None
-        weights = Weights(module, job.optimizer, job.learning_rate, schedule.update, sink)
+        weights = Weights(module, job.optimizer, job.learning_rate, schedule.update, sink, job.momentum)
         if job.reset:
             weights.remember()
         first, last = stage == 0, stage == schedule.stages - 1
@@ -106,7 +124,7 @@ class Prepared:
 def prepare(context: RankContext, job: Job, case: Case, groups: Groups) -> Prepared:
     """A case made ready on this rank. Collective. Raises InputError for a case that cannot run."""
     schedule = parse_document(json.dumps(case.schedule), case.label).schedule
-    _check(context, case, schedule)
+    _check(context, job, case, schedule)
     config = model_config(job.model)
     prepared = Prepared(context, job, case, schedule, _cuts(config, case, schedule.stages))
     prepared.build(groups)
@@ -119,7 +137,9 @@ def _cuts(config: ModelConfig, case: Case, stages: int) -> tuple[range, ...]:
     return explicit(case.partition, len(layers(config)))
 
 
-def _check(context: RankContext, case: Case, schedule: Schedule) -> None:
+def _check(context: RankContext, job: Job, case: Case, schedule: Schedule) -> None:
+    if job.clip_norm is not None:
+        refuse_clipping(job.clip_norm, schedule)
     ranks = schedule.devices * case.width
     if ranks > context.ranks:
         raise InputError(

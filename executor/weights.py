@@ -6,15 +6,18 @@ an optimizer step is one fused call, a new version one copy.
 
 from __future__ import annotations
 
-__all__ = ["OPTIMIZERS", "Version", "Weights"]
+__all__ = ["OPTIMIZERS", "Version", "Weights", "optimizer_options"]
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from executor.linear import Sink, defer
+from pipeline.errors import InputError, UnknownNameError
 from pipeline.schedule import Update
 
 _ALIGNMENT = 16
@@ -47,6 +50,7 @@ class Weights:
         learning_rate: float,
         update: Update = "flush",
         sink: Sink | None = None,
+        momentum: float = 0.0,
     ) -> None:
         self._update, self._sink = update, sink
         self._shapes = [p.shape for p in module.parameters()]
@@ -58,7 +62,8 @@ class Weights:
         self.master = nn.Parameter(self.newest.flat)
         self.master.grad = self.gradient
         self._initial: Tensor | None = None
-        self.optimizer = OPTIMIZERS[optimizer]([self.master], lr=learning_rate, fused=True)  # type: ignore[call-arg]
+        options = optimizer_options(optimizer, momentum)
+        self.optimizer = OPTIMIZERS[optimizer]([self.master], lr=learning_rate, fused=True, **options)  # type: ignore[call-arg]
 
     def acquire(self) -> Version:
         """The version that a forward beginning now uses; `release` it after its last backward."""
@@ -80,6 +85,10 @@ class Weights:
         self.gradient.zero_()
         self._previous, self.newest = self.newest, target
 
+    def use_rate(self, rate: float) -> None:
+        """The learning rate of the steps to come."""
+        self.optimizer.param_groups[0]["lr"] = rate
+
     def remember(self) -> None:
         """Keeps a copy of the weights as they are, for `reset`."""
         self._initial = self.newest.flat.clone()
@@ -91,6 +100,25 @@ class Weights:
         self.newest.flat.copy_(self._initial)
         self.gradient.zero_()
         self.optimizer.state.clear()
+
+    def forget(self) -> None:
+        """Lets go of the remembered weights: there will be no further `reset`."""
+        self._initial = None
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, between iterations: every version still needed, and the optimizer's state."""
+        previous = self._previous.flat if self._update == "2bw" and self._previous is not self.newest else None
+        return {"newest": self.newest.flat, "previous": previous, "optimizer": self.optimizer.state_dict()["state"]}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a `state`, whatever was trained before."""
+        self.newest.flat.copy_(state["newest"])
+        self._previous = self.newest
+        if state["previous"] is not None:
+            self._previous = self._target()
+            self._previous.flat.copy_(state["previous"])
+        self.gradient.zero_()
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
 
     def tensors(self) -> list[Tensor]:
         """Everything held between iterations: weights of all versions, gradient, optimizer state."""
@@ -128,6 +156,19 @@ class Weights:
         if self._sink is not None:
             defer(module, self._sink)
         return Version(module, flat)
+
+
+def optimizer_options(name: str, momentum: float) -> dict[str, Any]:
+    """What an optimizer takes beside its learning rate. Raises UnknownNameError, InputError for momentum it has not."""
+    if name not in OPTIMIZERS:
+        raise UnknownNameError("optimizer", name, OPTIMIZERS)
+    if not 0 <= momentum < 1:
+        raise InputError(f"momentum {momentum}", "lets old gradients grow", "give 0 or more, below 1")
+    if name == "sgd":
+        return {"momentum": momentum}
+    if momentum:
+        raise InputError(f"momentum {momentum} with {name}", "which has moments of its own", "use sgd, or drop the momentum")
+    return {}
 
 
 def _padded(count: int) -> int:

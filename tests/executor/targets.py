@@ -11,7 +11,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from executor import setup
 from executor.cases import Job
+from executor.clipping import Clipping
 from executor.clock import clock_offset_ns
 from executor.context import RankContext
 from executor.job import set_up
@@ -44,6 +46,16 @@ def hang(context: RankContext, payload: Mapping[str, Any]) -> None:
 def difference_with_a_repeated_microbatch(context: RankContext, payload: Mapping[str, Any]) -> dict[str, float]:
     whole = Prepared.batch
     Prepared.batch = lambda self: whole(self)[:1] * self.schedule.microbatches  # type: ignore[method-assign]
+    return difference(context, payload)
+
+
+def difference_without_clipping(context: RankContext, payload: Mapping[str, Any]) -> dict[str, float]:
+    Clipping.__call__ = lambda self: None  # type: ignore[method-assign]
+    return difference(context, payload)
+
+
+def difference_with_replicas_counted_twice(context: RankContext, payload: Mapping[str, Any]) -> dict[str, float]:
+    setup.counted_stages = lambda schedule, device, copy: schedule.stages_on(device)
     return difference(context, payload)
 
 
