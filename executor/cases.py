@@ -52,6 +52,7 @@ class Job:
     clip_norm: float | None = None
     """the largest global norm of the gradients; None: whatever it is"""
     dtype: str = "float32"
+    """float32, float64 or bf16: see `executor.precision`"""
     memory: bool = True
     reset: bool = False
     seconds: float | None = None

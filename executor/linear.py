@@ -31,13 +31,15 @@ class WeightWork(NamedTuple):
         with torch.no_grad():
             _accumulate(self.layer.weight, gradient.t(), inputs)
             if self.layer.bias is not None:
-                total = gradient.sum(0)
+                total = gradient.sum(0, dtype=self.layer.bias.dtype)
                 self.layer.bias.grad = total if self.layer.bias.grad is None else self.layer.bias.grad.add_(total)
 
 
 def _accumulate(weight: Tensor, left: Tensor, right: Tensor) -> None:
     if weight.grad is None:
-        weight.grad = left @ right
+        weight.grad = (left @ right).to(weight.dtype)
+    elif left.dtype != weight.dtype:
+        weight.grad.add_(left @ right)
     else:
         weight.grad.addmm_(left, right)
 
@@ -67,8 +69,18 @@ class Linear(nn.Linear):
         """[..., in] -> [..., out]."""
         if self.sink is None or not torch.is_grad_enabled():
             return functional.linear(inputs, self.weight, self.bias)
-        result: Tensor = _Deferred.apply(inputs, self.weight, self.bias, self)  # type: ignore[no-untyped-call]
+        given = _as_autocast((inputs, self.weight, self.bias))
+        result: Tensor = _Deferred.apply(*given, self)  # type: ignore[no-untyped-call]
         return result
+
+
+def _as_autocast(given: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """What autocast would do before a linear layer: it does not reach into functions of our own."""
+    device = given[0].device.type if given[0] is not None else "cpu"
+    if not torch.is_autocast_enabled(device):
+        return given
+    narrow = torch.get_autocast_dtype(device)
+    return tuple(tensor if tensor is None else tensor.to(narrow) for tensor in given)
 
 
 class _Deferred(torch.autograd.Function):

@@ -49,12 +49,13 @@ def pause_until(deadline_ns: int) -> None:
 
 
 class PacedStage:
-    """See `executor.stage.StageWork`; `output_shape` is that of one sample's message."""
+    """See `executor.stage.StageWork`; `shape` and `dtype` are those of one sample's message."""
 
     def __init__(
-        self, weights: Weights, pace: Pace, *, rows: int, shape: tuple[int, ...], first: bool, recompute: bool
-    ) -> None:
-        self.weights = weights
+        self, weights: Weights, pace: Pace, *, rows: int, shape: tuple[int, ...], first: bool, recompute: bool,
+        dtype: torch.dtype,
+    ) -> None:  # fmt: skip
+        self.weights, self._dtype = weights, dtype
         self._pace, self._rows, self._shape = pace, rows, shape
         self._first, self._recompute = first, recompute
         self._kept: dict[tuple[int, int], tuple[int, Tensor]] = {}
@@ -104,7 +105,7 @@ class PacedStage:
         return 0.0
 
     def _like(self, other: Tensor, rows: int) -> Tensor:
-        return torch.zeros((rows, *self._shape), dtype=self.weights.gradient.dtype, device=other.device)
+        return torch.zeros((rows, *self._shape), dtype=self._dtype, device=other.device)
 
     def _pause(self, started: int, duration: int, rows: int) -> None:
         pause_until(started + duration * rows // self._rows)

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import torch
-
 from executor.cases import Case, Job
 from executor.clipping import Clipping, counted_stages, refuse_clipping
 from executor.context import RankContext
@@ -20,6 +18,7 @@ from executor.journal import disturbances
 from executor.linear import Sink
 from executor.modules import boundary_shape, loss_of, stage_module
 from executor.paced import Pace, PacedStage
+from executor.precision import precision_of
 from executor.runtime import Runtime
 from executor.stage import RealStage, StageWork
 from executor.weights import Weights
@@ -36,7 +35,8 @@ class Prepared:
 
     def __init__(self, context: RankContext, job: Job, case: Case, schedule: Schedule, cuts: tuple[range, ...]) -> None:
         self.context, self.job, self.case, self.schedule, self.cuts = context, job, case, schedule, cuts
-        self.config, self.dtype = model_config(job.model), _dtype(job.dtype)
+        self.config, self.precision = model_config(job.model), precision_of(job.dtype, context.device)
+        self.dtype = self.precision.weights
         self.active = context.rank < schedule.devices * case.width
         self.device, self.copy = context.rank % schedule.devices, context.rank // schedule.devices
         self.count = 0
@@ -57,7 +57,7 @@ class Prepared:
             stages,
             rows=self.case.microbatch_size,
             shape=lambda rows: (rows, *shape),
-            dtype=self.dtype,
+            dtype=self.precision.messages,
             groups=by_stage,
             width=width,
             barrier=everyone,
@@ -108,15 +108,18 @@ class Prepared:
 
     def _stage(self, stage: int) -> StageWork:
         job, schedule = self.job, self.schedule
+        first, last = stage == 0, stage == schedule.stages - 1
         module = stage_module(self.config, self.cuts[stage], seed=job.seed, dtype=self.dtype).to(self.context.device)
         sink = Sink() if schedule.split_backward() else None
-        weights = Weights(module, job.optimizer, job.learning_rate, schedule.update, sink, job.momentum)
+        weights = Weights(self.precision.stage(module, last=last), job.optimizer, job.learning_rate, schedule.update, sink, job.momentum)
         if job.reset:
             weights.remember()
-        first, last = stage == 0, stage == schedule.stages - 1
         if self.case.pace is not None:
             pace, rows, shape = Pace(**self.case.pace[stage]), self.case.microbatch_size, boundary_shape(self.config)
-            return PacedStage(weights, pace, rows=rows, shape=shape, first=first, recompute=schedule.recompute)
+            return PacedStage(
+                weights, pace, rows=rows, shape=shape, dtype=self.precision.messages, first=first,
+                recompute=schedule.recompute,
+            )  # fmt: skip
         loss = (lambda output, targets: loss_of(self.config, output, targets)) if last else None
         return RealStage(weights, first=first, loss=loss, recompute=schedule.recompute, sink=sink)
 
@@ -154,10 +157,3 @@ def _check(context: RankContext, job: Job, case: Case, schedule: Schedule) -> No
             "half a sample cannot be computed",
             "use a micro-batch size of 2 or more",
         )
-
-
-def _dtype(name: str) -> torch.dtype:
-    known = {"float32": torch.float32, "float64": torch.float64}
-    if name not in known:
-        raise InputError(f"dtype {name!r}", "is not supported", f"use one of {', '.join(known)}")
-    return known[name]
