@@ -31,9 +31,11 @@ class Case:
 class Job:
     """Cases of one model; each round runs `iterations` of every case, after `warmup` rounds.
 
-    The rounds end early once `seconds` have passed. Iteration i of every case sees the same mini-batch. With `reset` a case's weights return to
-    their initial values before each round. `memory` adds one untimed iteration of each case that
-    watches the allocator.
+    The rounds end early once `seconds` have passed. Iteration i of every case sees the same
+    mini-batch. With `reset` a case's weights return to their initial values before each round, with
+    `restart` only once, after the warm-up. `memory` adds one untimed iteration of each case that
+    watches the allocator. Every `checkpoint_every` rounds, and at the end, a checkpoint is written
+    (0: never); with `resume` the rounds go on from it.
     """
 
     model: _JSON
@@ -55,6 +57,9 @@ class Job:
     """float32, float64 or bf16: see `executor.precision`"""
     memory: bool = True
     reset: bool = False
+    restart: bool = False
+    checkpoint_every: int = 0
+    resume: bool = False
     seconds: float | None = None
     """no further round after so long (at least three are run); None: all rounds"""
 

@@ -6,7 +6,8 @@ __all__ = ["run_job", "set_up"]
 
 import gc
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from executor.cases import Job
+from executor.checkpoint import Checkpoints
 from executor.context import RankContext
 from executor.groups import Groups
 from executor.journal import Journal
@@ -29,29 +31,14 @@ def run_job(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
 
     Returns per label: `cases` (iteration records, each with what disturbed it), `devices`,
     `peak_memory_bytes` and `memory` (see `executor.watching.Watched`), and `rss_bytes`, the process's
-    peak. Completed iterations are also appended to the rank's journal while the job runs.
+    peak. Completed iterations are also appended to the rank's journal while the job runs. What was
+    done before a resumed checkpoint is not in the records.
     """
     job = Job.from_payload(payload)
     prepared = set_up(context, job)
     journal = Journal(context)
-    records: dict[str, list[_JSON]] = {case.label: [] for case in job.cases}
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    started = time.monotonic()
-    for number in range(job.warmup + job.rounds):
-        for item in prepared:
-            if job.reset:
-                item.reset()
-            for _ in range(job.iterations if item.active else 0):
-                record = item.iterate() | {"round": number - job.warmup}
-                journal.add(item.case.label, record | item.labels())
-                if number >= job.warmup:
-                    records[item.case.label].append(record)
-            gc.collect()
-        if number - job.warmup + 1 >= _LEAST_ROUNDS and _time_is_up(started, job.seconds):
-            break
-    gc.enable()
+    with _collecting_between_cases():
+        records = _rounds(context, job, prepared, journal)
     watched = {item.case.label: watch(item) for item in prepared if item.active and job.memory}
     journal.close()
     return {
@@ -62,6 +49,66 @@ def run_job(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
         "memory": {label: asdict(found) for label, found in watched.items()},
         "rss_bytes": journal.peak_rss_bytes(),
     }
+
+
+@contextmanager
+def _collecting_between_cases() -> Iterator[None]:
+    """No garbage collection but where `_round` asks for it: it would strike in the middle of an iteration."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def _rounds(
+    context: RankContext, job: Job, prepared: Sequence[Prepared], journal: Journal
+) -> dict[str, list[_JSON]]:
+    """The records of all rounds but those of the warm-up, by label."""
+    started = time.monotonic()
+    for number in range(-job.warmup, 0):
+        _round(job, prepared, journal, number)
+    checkpoints = Checkpoints(context, job, prepared)
+    first = _begin(job, prepared, checkpoints)
+    records: dict[str, list[_JSON]] = {case.label: [] for case in job.cases}
+    for number in range(first, job.rounds):
+        for label, found in _round(job, prepared, journal, number).items():
+            records[label] += found
+        over = number + 1 == job.rounds or (number + 1 - first >= _LEAST_ROUNDS and _time_is_up(started, job.seconds))
+        if job.checkpoint_every and (over or (number + 1) % job.checkpoint_every == 0):
+            recent = (number + 1 - checkpoints.step) * job.iterations
+            checkpoints.save(number + 1, {label: _losses(found, recent) for label, found in records.items()})
+        if over:
+            break
+    return records
+
+
+def _begin(job: Job, prepared: Sequence[Prepared], checkpoints: Checkpoints) -> int:
+    """The first round to be counted, everything being as it must be before it."""
+    if job.restart:
+        for item in prepared:
+            item.restart()
+    return checkpoints.resume() if job.resume else 0
+
+
+def _round(job: Job, prepared: Sequence[Prepared], journal: Journal, number: int) -> dict[str, list[_JSON]]:
+    """The records of one round, by label."""
+    records: dict[str, list[_JSON]] = {}
+    for item in prepared:
+        found = records[item.case.label] = []
+        if job.reset:
+            item.reset()
+        for _ in range(job.iterations if item.active else 0):
+            record = item.iterate() | {"round": number}
+            journal.add(item.case.label, record | item.labels())
+            found.append(record)
+        gc.collect()
+    return records
+
+
+def _losses(records: Sequence[_JSON], count: int) -> list[float]:
+    """This rank's parts of the last `count` losses; zeros where the case leaves it idle."""
+    return [record["loss"] for record in records[-count:]] or [0.0] * count
 
 
 def _time_is_up(started: float, seconds: float | None) -> bool:

@@ -99,6 +99,13 @@ class Prepared:
             for stage in self.runtime.stages.values():
                 stage.weights.reset()
 
+    def restart(self) -> None:
+        """As `reset`, but for the last time: the copy of the initial weights is let go."""
+        self.reset()
+        if self.active:
+            for stage in self.runtime.stages.values():
+                stage.weights.forget()
+
     def _clipping(self, stages: Mapping[int, StageWork], everyone: Any) -> Clipping | None:
         limit = self.job.clip_norm
         if limit is None:
@@ -112,7 +119,7 @@ class Prepared:
         module = stage_module(self.config, self.cuts[stage], seed=job.seed, dtype=self.dtype).to(self.context.device)
         sink = Sink() if schedule.split_backward() else None
         weights = Weights(self.precision.stage(module, last=last), job.optimizer, job.learning_rate, schedule.update, sink, job.momentum)
-        if job.reset:
+        if job.reset or job.restart:
             weights.remember()
         if self.case.pace is not None:
             pace, rows, shape = Pace(**self.case.pace[stage]), self.case.microbatch_size, boundary_shape(self.config)

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from executor import setup
+from executor import checkpoint, setup
 from executor.cases import Job
 from executor.clipping import Clipping
 from executor.clock import clock_offset_ns
 from executor.context import RankContext
-from executor.job import set_up
+from executor.job import run_job, set_up
 from executor.setup import Prepared
 from executor.verify import difference
 from pipeline.errors import InputError
@@ -57,6 +57,20 @@ def difference_without_clipping(context: RankContext, payload: Mapping[str, Any]
 def difference_with_replicas_counted_twice(context: RankContext, payload: Mapping[str, Any]) -> dict[str, float]:
     setup.counted_stages = lambda schedule, device, copy: schedule.stages_on(device)
     return difference(context, payload)
+
+
+def train_and_die(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A job whose rank `rank` kills itself instead of calling function `at` of the checkpoint for the `nth` time."""
+    calls, whole = iter(range(1, payload["nth"])), getattr(checkpoint, payload["at"])
+
+    def die(*given: Any) -> Any:
+        if next(calls, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(*given)
+
+    if context.rank == payload["rank"]:
+        setattr(checkpoint, payload["at"], die)
+    return run_job(context, payload["job"])
 
 
 def refuse(context: RankContext, payload: Mapping[str, Any]) -> None:
