@@ -16,10 +16,15 @@ from executor.cases import Job
 from executor.clipping import Clipping
 from executor.clock import clock_offset_ns
 from executor.context import RankContext
+from executor.data import microbatch
+from executor.evaluation import evaluate
 from executor.job import run_job, set_up
+from executor.modules import build_layers
+from executor.reference import reference
 from executor.setup import Prepared
 from executor.verify import difference
 from pipeline.errors import InputError
+from pipeline.models import layers
 
 
 def echo(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,6 +76,26 @@ def train_and_die(context: RankContext, payload: Mapping[str, Any]) -> dict[str,
     if context.rank == payload["rank"]:
         setattr(checkpoint, payload["at"], die)
     return run_job(context, payload["job"])
+
+
+def score(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of each case's score on 600 samples, beside what the reference's weights give in one module."""
+    job = Job.from_payload(payload)
+    found: dict[str, Any] = {"one process": {}}
+    for item in set_up(context, job):
+        batch = microbatch(item.config, 600, seed=1, iteration=0, number=0, dtype=item.dtype)
+        for _ in range(job.iterations):
+            item.iterate()
+        found[item.case.label] = evaluate(item, batch)
+        model = build_layers(item.config, range(len(layers(item.config))), seed=job.seed, dtype=item.dtype)
+        for layer, values in zip(model, reference(item, job.iterations).weights, strict=True):
+            layer.load_state_dict(dict(zip(layer.state_dict(), values, strict=True)))
+        output = torch.nn.Sequential(*model)(batch.inputs)
+        found["one process"][item.case.label] = {
+            "correct": int((output.argmax(1) == batch.targets).sum()),
+            "loss": float(torch.nn.functional.cross_entropy(output, batch.targets)),
+        }
+    return found
 
 
 def refuse(context: RankContext, payload: Mapping[str, Any]) -> None:

@@ -1,0 +1,32 @@
+"""Accuracy and loss on held-out samples: through the stages, wherever they live, as one process has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from executor.cases import Case, Job
+from executor.launch import launch
+from pipeline.files import schedule_json
+from pipeline.models import MLP, config_dict
+from pipeline.schedules import build
+
+MODEL = MLP("mlp", blocks=6, hidden=12, features=5, classes=4)
+NAMES = ("dapple", "chimera", "interleaved", "zb-v", "data-parallel", "pipedream", "pipedream-2bw")
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("width", [1, 2])
+def test_every_placement_scores_as_one_process_does(width: int, tmp_path: Path) -> None:
+    schedules = {name: build(name, stages=2, microbatches=4) for name in NAMES}
+    cases = tuple(Case(name, schedule_json(item), 3, width) for name, item in schedules.items())
+    job = Job(config_dict(MODEL), cases, iterations=3, dtype="float64", learning_rate=1e-2)
+    ranks = 2 * width
+    results = launch("tests.executor.targets:score", job.payload(), ranks=ranks, output=tmp_path, deadline_s=60)
+    for name in NAMES:
+        samples, predictions, correct, loss = (sum(values) for values in zip(*(r[name] for r in results), strict=True))
+        expected = results[0]["one process"][name]
+        assert (samples, predictions) == (600, 600)
+        assert correct == expected["correct"] and 0 < correct < 600
+        assert loss / 600 == pytest.approx(expected["loss"], abs=1e-10)
