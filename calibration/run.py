@@ -1,26 +1,21 @@
-"""`chimera run`: one schedule for real, with its timelines, losses and memory kept in files."""
+"""`chimera run`: schedules for real, with their timelines, losses and memory kept in files."""
 
 from __future__ import annotations
 
-__all__ = ["Run", "run"]
+__all__ = ["Run", "run", "run_several"]
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from calibration.pacing import paces
-from executor.cases import Case, Job
-from executor.launch import OnProgress, launch
-from executor.results import losses, partial_results, timelines
+from calibration.training import OnStep, Training, train
+from executor.results import score, timelines
 from pipeline.atomic_file import write_text
-from pipeline.errors import RunError
-from pipeline.files import schedule_json
+from pipeline.loss_table import write_losses
 from pipeline.metrics import Metrics, measure
-from pipeline.models import config_dict, model_config
-from pipeline.partition import default_partition
 from pipeline.provenance import machine, provenance
 from pipeline.schedule import Schedule
 from pipeline.timeline import Timeline
@@ -28,7 +23,7 @@ from pipeline.timeline_file import write_timeline
 from pipeline.trace import chrome_trace
 from simulator.profile import Profile
 
-_DEADLINE_S = 3600.0
+_DEADLINE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +38,14 @@ class Run:
     peak_memory_bytes: tuple[int, ...]
     rss_bytes: tuple[int, ...]
     machine: Mapping[str, Any]
+    dtype: str = "float32"
+    held_out: tuple[float, float] | None = None
+    """accuracy and mean loss on samples that were not trained on; None where nothing is classified"""
+
+    @property
+    def training_s(self) -> float:
+        """What the measured steps took together, without what lies between them."""
+        return sum(timeline.end_ns for timeline in self.timelines) / 1e9
 
     @property
     def typical(self) -> Timeline:
@@ -74,6 +77,10 @@ class Run:
             "utilisation": metrics.utilisation,
             "iterations_s": [timeline.end_ns / 1e9 for timeline in self.timelines],
             "losses": list(self.losses),
+            "training_s": self.training_s,
+            "precision": self.dtype,
+            "accuracy": self.held_out[0] if self.held_out else None,
+            "held_out_loss": self.held_out[1] if self.held_out else None,
             "peak_memory_bytes": list(self.peak_memory_bytes),
             "rss_bytes": list(self.rss_bytes),
             "machine": dict(self.machine),
@@ -90,50 +97,66 @@ def run(
     width: int = 1,
     steps: int = 10,
     seed: int = 0,
+    training: Training | None = None,
     pace: Profile | None = None,
     deadline_s: float = _DEADLINE_S,
-    on_elapsed: OnProgress | None = None,
+    on_step: OnStep | None = None,
 ) -> Run:
-    """Runs `steps` iterations after one that warms up, and writes into `output`:
+    """Trains for `steps`, or as `training` says, after one step that warms up and is undone; writes into `output`:
 
-    run.json, timeline.json (the typical iteration), trace.json and what each rank left in ranks/.
-    With a profile as `pace` stages sleep for its costs instead of computing, and there is no loss.
-    A run that is cut short leaves the last iteration that all ranks completed in
-    partial-timeline.json. Raises InputError for a model that cannot be cut so often, RunError when
-    a rank fails.
+    run.json, timeline.json (the typical iteration), trace.json, losses.csv and losses.json, and what
+    each rank left in ranks/. With a profile as `pace` stages sleep for its costs instead of
+    computing, and there is no loss. Raises as `calibration.training.train` does.
     """
-    config = model_config(model)
-    default_partition(config, schedule.stages)
-    label = schedule.name
-    paced = None if pace is None else paces(pace, schedule, microbatch_size)
-    job = Job(
-        model=config_dict(config),
-        cases=(Case(label, schedule_json(schedule), microbatch_size, width, pace=paced),),
-        rounds=steps,
-        seed=seed,
-    )
-    ranks = schedule.devices * width
-    try:
-        results = launch(
-            "executor.job:run_job", job.payload(), ranks=ranks, output=output,
-            deadline_s=deadline_s, on_progress=on_elapsed,
-        )  # fmt: skip
-    except (RunError, KeyboardInterrupt):
-        _keep_partial(output, ranks, schedule)
-        raise
-    found = Run(
-        schedule, width, microbatch_size, tuple(timelines(results, label)),
-        () if paced else tuple(losses(results, label)),
-        tuple(result["peak_memory_bytes"][label] for result in results),
-        tuple(result["rss_bytes"] for result in results), machine(),
-    )  # fmt: skip
+    (found,) = _measured(
+        {schedule.name: schedule}, training or Training(steps=steps, seed=seed), model=model,
+        microbatch_size=microbatch_size, output=output, width=width, pace=pace, deadline_s=deadline_s, on_step=on_step,
+    ).values()  # fmt: skip
     write_text(output / "run.json", json.dumps(found.as_json(), indent=1))
     write_timeline(found.typical, output / "timeline.json")
     write_text(output / "trace.json", json.dumps(chrome_trace({found.typical.source: found.typical})))
+    if found.losses:
+        write_losses({schedule.name: found.losses}, output)
     return found
 
 
-def _keep_partial(output: Path, ranks: int, schedule: Schedule) -> None:
-    found = timelines(partial_results(output, ranks, {schedule.name: schedule.devices}), schedule.name)
-    if found:
-        write_timeline(found[-1], output / "partial-timeline.json")
+def run_several(
+    schedules: Sequence[Schedule],
+    training: Training,
+    *,
+    model: str,
+    microbatch_size: int,
+    output: Path,
+    width: int = 1,
+    deadline_s: float = _DEADLINE_S,
+    on_step: OnStep | None = None,
+) -> dict[str, Run]:
+    """Trains schedules of different names in turns, from the same weights on the same data; writes into `output`:
+
+    runs.json, losses.csv and losses.json, trace.json, and the typical iteration of each in
+    timelines/NAME.json. Raises as `calibration.training.train` does.
+    """
+    found = _measured(
+        {schedule.name: schedule for schedule in schedules}, training, model=model, microbatch_size=microbatch_size,
+        output=output, width=width, pace=None, deadline_s=deadline_s, on_step=on_step,
+    )  # fmt: skip
+    cases = {"schema_version": 1, "cases": [each.as_json() for each in found.values()]}
+    write_text(output / "runs.json", json.dumps(cases, indent=1))
+    write_text(output / "trace.json", json.dumps(chrome_trace({name: each.typical for name, each in found.items()})))
+    write_losses({name: each.losses for name, each in found.items()}, output)
+    for name, each in found.items():
+        write_timeline(each.typical, output / "timelines" / f"{name}.json")
+    return found
+
+
+def _measured(schedules: Mapping[str, Schedule], training: Training, **given: Any) -> dict[str, Run]:
+    results, losses = train(schedules, training, **given)
+    return {
+        label: Run(
+            schedule, given["width"], given["microbatch_size"], tuple(timelines(results, label)),
+            () if given["pace"] else tuple(losses[label]),
+            tuple(peak for result in results if (peak := result["peak_memory_bytes"].get(label)) is not None),
+            tuple(result["rss_bytes"] for result in results), machine(), training.dtype, score(results, label),
+        )
+        for label, schedule in schedules.items()
+    }  # fmt: skip

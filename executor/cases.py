@@ -60,6 +60,8 @@ class Job:
     restart: bool = False
     checkpoint_every: int = 0
     resume: bool = False
+    held_out: int = 0
+    """samples kept out of training on which classifiers are scored at the end"""
     seconds: float | None = None
     """no further round after so long (at least three are run); None: all rounds"""
 

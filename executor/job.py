@@ -17,6 +17,7 @@ import torch.distributed as dist
 from executor.cases import Job
 from executor.checkpoint import Checkpoints
 from executor.context import RankContext
+from executor.evaluation import Score, evaluate
 from executor.groups import Groups
 from executor.journal import Journal
 from executor.setup import Prepared, prepare
@@ -29,8 +30,8 @@ _LEAST_ROUNDS = 3
 def run_job(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
     """Runs a job on this rank.
 
-    Returns per label: `cases` (iteration records, each with what disturbed it), `devices`,
-    `peak_memory_bytes` and `memory` (see `executor.watching.Watched`), and `rss_bytes`, the process's
+    Returns per label: `cases` (iteration records, each with what disturbed it), `scores` (this rank's
+    part of an `executor.evaluation.Score`, None where nothing is scored), `devices`, `peak_memory_bytes` and `memory` (see `executor.watching.Watched`), and `rss_bytes`, the process's
     peak. Completed iterations are also appended to the rank's journal while the job runs. What was
     done before a resumed checkpoint is not in the records.
     """
@@ -39,10 +40,12 @@ def run_job(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
     journal = Journal(context)
     with _collecting_between_cases():
         records = _rounds(context, job, prepared, journal)
+    scores = {item.case.label: _score(item) for item in prepared}
     watched = {item.case.label: watch(item) for item in prepared if item.active and job.memory}
     journal.close()
     return {
         "cases": records,
+        "scores": scores,
         "devices": {item.case.label: item.schedule.devices for item in prepared},
         "compute": {item.case.label: "paced" if item.case.pace else "real" for item in prepared},
         "peak_memory_bytes": {label: found.peak_bytes for label, found in watched.items()},
@@ -104,6 +107,11 @@ def _round(job: Job, prepared: Sequence[Prepared], journal: Journal, number: int
             found.append(record)
         gc.collect()
     return records
+
+
+def _score(item: Prepared) -> Score | None:
+    batch = item.held_out()
+    return None if batch is None or not item.active or item.case.pace else evaluate(item, batch)
 
 
 def _losses(records: Sequence[_JSON], count: int) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["losses", "partial_results", "timelines"]
+__all__ = ["losses", "partial_results", "score", "timelines"]
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +36,13 @@ def losses(results: Sequence[_Record], label: str) -> list[float]:
     """The mean loss of every iteration of a case, over the whole mini-batch."""
     rows = [result["cases"][label] for result in results if result["cases"][label]]
     return [sum(record["loss"] for record in records) for records in zip(*rows, strict=False)]
+
+
+def score(results: Sequence[_Record], label: str) -> tuple[float, float] | None:
+    """(accuracy, mean loss) of a case on the held-out samples; None where nothing was scored."""
+    parts = [part for result in results if (part := result.get("scores", {}).get(label)) is not None]
+    samples, predictions, correct, loss = (sum(values) for values in zip(*parts, strict=True)) if parts else (0,) * 4
+    return (correct / predictions, loss / samples) if samples else None
 
 
 def partial_results(output: Path, ranks: int, devices: Mapping[str, int]) -> list[dict[str, Any]]:

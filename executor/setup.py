@@ -24,10 +24,13 @@ from executor.stage import RealStage, StageWork
 from executor.weights import Weights
 from pipeline.errors import InputError
 from pipeline.lowering import lower
-from pipeline.models import ModelConfig, layers, model_config
+from pipeline.models import GPT, ModelConfig, layers, model_config
 from pipeline.partition import default_partition, explicit
 from pipeline.schedule import Schedule
 from pipeline.schedule_json import parse_document
+
+_NEVER = 1 << 40
+"""an iteration that no training reaches: its samples are the held-out ones"""
 
 
 class Prepared:
@@ -76,6 +79,13 @@ class Prepared:
             for number in range(self.copy * count, (self.copy + 1) * count)
         )
         return [Microbatch(*(tensor.to(self.context.device) for tensor in item)) for item in found]
+
+    def held_out(self) -> Microbatch | None:
+        """Samples of no training iteration, the same for every case; None for what is no classifier."""
+        if not self.job.held_out or isinstance(self.config, GPT):
+            return None
+        size, seed = self.job.held_out, self.job.seed
+        return microbatch(self.config, size, seed=seed, iteration=_NEVER, number=0, dtype=self.dtype)
 
     def iterate(self, *, annotate: bool = False) -> dict[str, Any]:
         """One iteration on the next mini-batch: its record, and what disturbed it."""

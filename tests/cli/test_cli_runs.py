@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
-FILES = {"run.json", "timeline.json", "trace.json", "timeline.png", "ranks"}
+LOSSES = {"losses.csv", "losses.json", "losses.png"}
+FILES = {"run.json", "timeline.json", "trace.json", "timeline.png", "ranks"} | LOSSES
 
 
 def test_a_real_run_leaves_its_files_and_learns(chimera: Any, tmp_path: Path) -> None:

@@ -1,0 +1,154 @@
+"""Schedules trained for real, in turns: same initial weights, same data, one launch of ranks."""
+
+from __future__ import annotations
+
+__all__ = ["OnStep", "Training", "train"]
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from calibration.following import Following, Step
+from calibration.pacing import paces
+from executor.cases import Case, Job
+from executor.launch import launch
+from executor.manifest import Manifest, checkpoint_folder, read_manifest, refuse_misfit
+from executor.results import losses, partial_results, timelines
+from pipeline.errors import InputError, RunError
+from pipeline.files import schedule_json
+from pipeline.loss_table import write_losses
+from pipeline.models import config_dict, model_config
+from pipeline.partition import default_partition
+from pipeline.schedule import Schedule
+from pipeline.timeline_file import write_timeline
+from simulator.profile import Profile
+
+OnStep = Callable[[float, Step | None], None]
+"""(seconds since the start, the last step that every rank completed)"""
+_HELD_OUT = 512
+_MOST_STEPS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How to train: see `executor.cases.Job` for the fields that it shares.
+
+    `steps` None goes on for `seconds`. A `decay` reaches zero with the last step.
+    """
+
+    steps: int | None = 10
+    seconds: float | None = None
+    seed: int = 0
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    momentum: float = 0.0
+    decay: str = "constant"
+    rate_warmup: int = 0
+    clip_norm: float | None = None
+    dtype: str = "float32"
+    checkpoint_every: int = 0
+    resume: bool = False
+
+    def job(self, model: dict[str, Any], cases: tuple[Case, ...]) -> Job:
+        """The job that trains these cases. Raises InputError for settings that do not fit one another."""
+        if self.steps is None and self.seconds is None:
+            raise InputError("neither steps nor seconds", "training would never end", "give --steps or --seconds")
+        if self.steps is None and self.decay != "constant":
+            raise InputError(f"a {self.decay} decay without steps", "it would not know where to end", "give --steps")
+        shared = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "steps"}
+        rate_steps = 0 if self.decay == "constant" else self.steps or 0
+        job = Job(
+            model, cases, rounds=self.steps or _MOST_STEPS, rate_steps=rate_steps, restart=True, held_out=_HELD_OUT, **shared
+        )
+        assert job.rate  # an impossible rate is refused here, not by every rank
+        return job
+
+
+def train(
+    schedules: Mapping[str, Schedule],
+    training: Training,
+    *,
+    model: str,
+    microbatch_size: int,
+    output: Path,
+    width: int = 1,
+    pace: Profile | None = None,
+    deadline_s: float = 3600.0,
+    on_step: OnStep | None = None,
+) -> tuple[list[dict[str, Any]], dict[str, list[float]]]:
+    """Trains every schedule from the same weights on the same data, taking turns step by step.
+
+    Returns what each rank returned (see `executor.job.run_job`) and the loss of every step by
+    label, those before a resumed checkpoint included. A run that is cut short leaves losses.csv and
+    the last iteration that all ranks completed in partial-timeline.json.
+    Raises InputError for what cannot be trained or resumed, RunError when a rank fails.
+    """
+    config = model_config(model)
+    for item in schedules.values():
+        default_partition(config, item.stages)
+    cases = tuple(
+        Case(
+            label, schedule_json(item), microbatch_size, width,
+            pace=None if pace is None else paces(pace, item, microbatch_size),
+        )
+        for label, item in schedules.items()
+    )  # fmt: skip
+    job = training.job(config_dict(config), cases)
+    known = _earlier(job, output)
+    ranks = max(item.devices for item in schedules.values()) * width
+    following = Following(output, training.steps)
+    try:
+        results = launch(
+            "executor.job:run_job", job.payload(), ranks=ranks, output=output, deadline_s=deadline_s,
+            on_progress=(lambda elapsed: on_step(elapsed, following.latest(elapsed))) if on_step else None,
+        )  # fmt: skip
+    except (RunError, KeyboardInterrupt) as error:
+        _keep_partial(output, ranks, schedules, known)
+        raise _with_resume(error, output) from error
+    return results, {label: known[label] + losses(results, label) for label in schedules}
+
+
+def _earlier(job: Job, output: Path) -> dict[str, list[float]]:
+    """The losses of the steps before a resumed checkpoint; refuses one that does not fit or would be lost."""
+    manifest = read_manifest(output)
+    if job.resume:
+        _check_resume(manifest, job, output)
+    elif manifest is not None:
+        raise InputError(
+            f"{output} holds a checkpoint of step {manifest.step}",
+            "a new training would take its place",
+            "give --resume to go on from it, or another --output",
+        )
+    return {case.label: list(manifest.losses[case.label]) if manifest else [] for case in job.cases}
+
+
+def _check_resume(manifest: Manifest | None, job: Job, output: Path) -> None:
+    if manifest is None:
+        raise InputError(f"nothing to resume in {checkpoint_folder(output)}", "no checkpoint was completed there", "drop --resume")
+    refuse_misfit(manifest, job)
+    if manifest.step >= job.rounds:
+        raise InputError(
+            f"--resume for {job.rounds} steps", f"the checkpoint has {manifest.step} behind it", "give more --steps"
+        )
+
+
+def _keep_partial(
+    output: Path, ranks: int, schedules: Mapping[str, Schedule], known: Mapping[str, list[float]]
+) -> None:
+    found = partial_results(output, ranks, {label: item.devices for label, item in schedules.items()})
+    done = {label: known[label] + losses(found, label) for label in schedules}
+    if any(done.values()):
+        write_losses(done, output)
+    for label in schedules:
+        if complete := timelines(found, label):
+            write_timeline(complete[-1], output / "partial-timeline.json")
+
+
+def _with_resume(error: RunError | KeyboardInterrupt, output: Path) -> BaseException:
+    """The error, with the way on in its hint if there is one."""
+    manifest = read_manifest(output)
+    if manifest is None or not isinstance(error, RunError):
+        return error
+    way_on = f"the same command with --resume goes on from step {manifest.step}"
+    return RunError(error.given, error.derived, f"{error.remedy}; {way_on}" if error.remedy else way_on)
