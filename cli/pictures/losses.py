@@ -7,6 +7,8 @@ __all__ = ["draw_losses"]
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib.ticker import MaxNLocator
+
 from cli.pictures.style import SERIES, SMALL, Margins, finish, headline, new_figure, tidy
 
 _MARGINS = Margins(left=0.62, right=0.15, top=0.55, bottom=0.42)
@@ -26,6 +28,7 @@ def draw_losses(losses: Mapping[str, Sequence[float]], path: str | Path, *, titl
             marker="o" if len(values) == 1 else "",
         )  # fmt: skip
         handles.append(line)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("step", fontsize=SMALL)
     axes.set_ylabel("loss", fontsize=SMALL)
     tidy(axes)
