@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["PortTakenError", "died", "late"]
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +17,21 @@ from pipeline.errors import ChimeraError, InputError, RunError
 _GRACE_S = 0.3
 _TAIL_LINES = 12
 _PORT_TAKEN = "EADDRINUSE"
+_FULL_BYTES = 64 * 1024
+_TEXT_BYTES = 64
+"""of a progress slot; `executor.context` has it too, but loads torch"""
+_LESS = "use a smaller micro-batch, recomputation or more stages;"
+_KILLED = f"if nobody killed it, the kernel did, for want of memory (dmesg tells): {_LESS}"
+_SPACE = "make room, or give another output folder;"
+_REMEDIES = {
+    "can't allocate memory": _LESS,
+    "out of memory": _LESS,
+    "MemoryError": _LESS,
+    "No space left": _SPACE,
+    "disk is full": _SPACE,
+    "File too large": _SPACE,
+}
+"""what to do about an error, by a part of its text"""
 
 
 class PortTakenError(RunError):
@@ -40,17 +56,30 @@ def died(processes: list[subprocess.Popen[bytes]], folder: Path) -> ChimeraError
         return PortTakenError("the rendezvous port was taken", tail, "try again")
     if "parts" in reason and reason["exit_status"] == InputError.exit_status:
         return InputError(*reason["parts"])
-    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-    why = f" ({reason['error'].splitlines()[0]})" if "error" in reason else ""
-    what = f"its last action: {_last_action(folder, rank)}"
-    return RunError(f"rank {rank} {how}{why}", f"{what}\n{tail}".rstrip(), f"read {stderr}")
+    return _failure(rank, status, reason, folder, tail)
+
+
+def _failure(rank: int, status: int, reason: dict[str, Any], folder: Path, tail: str) -> RunError:
+    read, last = f"read {folder / f'rank-{rank}.stderr'}", f"its last action: {_last_action(folder, rank)}"
+    if status < 0:
+        how = f"rank {rank} was killed by {signal.Signals(-status).name}"
+        return RunError(how, last, f"{_KILLED} {read}" if -status == signal.SIGKILL else read)
+    if "parts" in reason:
+        given, derived, remedy = reason["parts"]
+        return RunError(f"rank {rank}: {given}", derived, remedy or read)
+    said = (reason.get("error", "").splitlines() or tail.splitlines()[-1:] or [""])[0]
+    if not said and shutil.disk_usage(folder).free < _FULL_BYTES:
+        said = "the disk is full"
+    why = f" ({said})" if said else ""
+    remedy = next((remedy for sign, remedy in _REMEDIES.items() if sign in said), "")
+    return RunError(f"rank {rank} ended with status {status}{why}", last, f"{remedy} {read}".strip())
 
 
 def late(ranks: int, folder: Path, deadline_s: float) -> RunError:
     """The error of a run that passed its deadline: where every rank was."""
     last = "; ".join(f"rank {rank}: {_last_action(folder, rank)}" for rank in range(ranks))
     return RunError(
-        f"the run passed its deadline of {deadline_s:g} s",
+        f"no rank has moved for the deadline of {deadline_s:g} s",
         f"last actions: {last}",
         "raise the deadline, or look at the rank that stands behind the others",
     )
@@ -58,7 +87,7 @@ def late(ranks: int, folder: Path, deadline_s: float) -> RunError:
 
 def _last_action(folder: Path, rank: int) -> str:
     try:
-        text = (folder / f"rank-{rank}.action").read_bytes().decode(errors="replace").strip(" \0")
+        text = (folder / f"rank-{rank}.action").read_bytes()[:_TEXT_BYTES].decode(errors="replace").strip(" \0")
     except OSError:
         text = ""
     return text or "starting up"

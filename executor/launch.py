@@ -11,16 +11,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from executor.autopsy import PortTakenError, died, late
 from executor.environment import Membership, membership
+from executor.folder_lock import locked
+from pipeline.atomic_file import write_text
 from pipeline.errors import InputError
 
 _POLL_S = 0.05
+_LOOK_S = 0.5
 _ATTEMPTS = 5
 OnProgress = Callable[[float], None]
 # glibc returns large blocks to the kernel and faults their pages in again on every use, which costs
@@ -48,30 +52,41 @@ def launch(
 
     Returns what each rank returned, in rank order. Every rank's stderr is kept in
     output/ranks/rank-<r>.stderr. Raises RunError naming the rank that failed first (signal or
-    status, its last action, the end of its stderr), or, past `deadline_s`, every rank's last
-    action; InputError for a folder or a case that cannot be used. Whatever the ending, no process
+    status, its last action), or, once no rank has moved for `deadline_s`, every rank's last action:
+    a run that gets on is never ended; InputError for a folder that cannot be used or in which a run
+    is going on, and for a case that cannot be used. Whatever the ending, no process
     survives it. Under torchrun or srun this process is a rank already and nothing is started.
     """
     folder = output / "ranks"
-    _prepare(folder, payload, ranks)
-    given = {"CHIMERA_PIN": "1" if pin else "0", "CHIMERA_DEVICE": device, "CHIMERA_DEADLINE_S": str(deadline_s)}
     member = membership()
-    if member is not None:
-        return _serve(target, payload, member, ranks, folder, given)
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _run(target, ranks, folder, deadline_s, given, on_progress)
-        except PortTakenError:
-            continue
-    return _run(target, ranks, folder, deadline_s, given, on_progress)
+    given = {"CHIMERA_PIN": "1" if pin else "0", "CHIMERA_DEVICE": device, "CHIMERA_DEADLINE_S": str(deadline_s)}
+    _make(folder, ranks)
+    with locked(folder) if member is None or member.rank == 0 else nullcontext():
+        _prepare(folder, payload)
+        if member is not None:
+            return _serve(target, payload, member, ranks, folder, given)
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(PortTakenError):
+                return _run(target, ranks, folder, deadline_s, given, on_progress)
+        return _run(target, ranks, folder, deadline_s, given, on_progress)
 
 
-def _prepare(folder: Path, payload: Mapping[str, Any], ranks: int) -> None:
+def _make(folder: Path, ranks: int) -> None:
     if ranks < 1:
         raise InputError(f"{ranks} ranks", "cannot run anything", "use at least 1 rank")
-    try:
+    with _usable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "payload.json").write_text(json.dumps(payload))
+
+
+def _prepare(folder: Path, payload: Mapping[str, Any]) -> None:
+    with _usable(folder):
+        write_text(folder / "payload.json", json.dumps(payload))
+
+
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         given, derived = f"output folder {folder.parent}", str(error.strerror)
         raise InputError(given, derived, "choose a folder you can write to") from error
@@ -94,13 +109,13 @@ def _run(
 ) -> list[Any]:
     for stale in folder.glob("rank-*"):
         stale.unlink(missing_ok=True)
-    started, port = time.monotonic(), _free_port()
+    port = _free_port()
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for rank in range(ranks):
             member = Membership(rank, ranks, rank, ranks, "127.0.0.1", port)
             processes.append(_start(member, target, folder, given))
-        _watch(processes, folder, started, deadline_s, on_progress)
+        _watch(processes, folder, deadline_s, on_progress)
     finally:
         _end(processes)
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(ranks)]
@@ -132,24 +147,31 @@ def _start(member: Membership, target: str, folder: Path, given: Mapping[str, st
 
 
 def _watch(
-    processes: list[subprocess.Popen[bytes]],
-    folder: Path,
-    started: float,
-    deadline_s: float,
-    on_progress: OnProgress | None,
+    processes: list[subprocess.Popen[bytes]], folder: Path, deadline_s: float, on_progress: OnProgress | None
 ) -> None:
+    started = moved = looked = time.monotonic()
+    seen: list[bytes] = []
     while True:
         states = [process.poll() for process in processes]
         if any(states):
             raise died(processes, folder)
         if all(status == 0 for status in states):
             return
-        elapsed = time.monotonic() - started
-        if elapsed > deadline_s:
+        now = time.monotonic()
+        if now - looked > min(_LOOK_S, deadline_s / 4):
+            looked, before, seen = now, seen, _slots(folder, len(processes))
+            moved = moved if seen == before else now
+        if now - moved > deadline_s:
             raise late(len(processes), folder, deadline_s)
         if on_progress:
-            on_progress(elapsed)
+            on_progress(now - started)
         time.sleep(_POLL_S)
+
+
+def _slots(folder: Path, ranks: int) -> list[bytes]:
+    """What each rank has in its progress slot (see `executor.context.Progress`)."""
+    paths = [folder / f"rank-{rank}.action" for rank in range(ranks)]
+    return [path.read_bytes() if path.exists() else b"" for path in paths]
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:

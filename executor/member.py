@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -17,13 +18,17 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from executor.clock import clock_offset_ns
 from executor.context import Progress, RankContext
 from executor.environment import Membership
+from executor.versions import agree
 from pipeline.errors import ChimeraError, RunError
 
 _DEADLINE_S = 600.0
+_AFTER_LAUNCHER = 2.0
+"""a rank's own deadline in units of its launcher's, which should be the one to speak"""
 
 
 def serve(target: str, payload: Mapping[str, Any], member: Membership, folder: Path, *, gather: bool) -> list[Any]:
@@ -37,9 +42,10 @@ def serve(target: str, payload: Mapping[str, Any], member: Membership, folder: P
     pinned = _pin(member)
     torch.set_num_threads(1)
     (folder / f"rank-{member.rank}.pid").write_text(str(os.getpid()))
-    progress = Progress(folder / f"rank-{member.rank}.action")
+    deadline_s = float(os.environ.get("CHIMERA_DEADLINE_S", _DEADLINE_S)) * (1.0 if gather else _AFTER_LAUNCHER)
     try:
-        context = _join(member, folder, progress, pinned)
+        progress = Progress(folder / f"rank-{member.rank}.action", deadline_s)
+        context = _join(member, folder, progress, pinned, deadline_s)
         module, function = target.split(":")
         result = getattr(import_module(module), function)(context, payload)
         progress.at("done, waiting for the others")
@@ -47,22 +53,25 @@ def serve(target: str, payload: Mapping[str, Any], member: Membership, folder: P
         dist.destroy_process_group()
     except BaseException as error:
         _confess(folder, member.rank, error)
+        if gather and isinstance(error, Exception) and not isinstance(error, ChimeraError):
+            raise _alone(member, folder, error) from error
         raise
     finally:
         faulthandler.cancel_dump_traceback_later()
     return results
 
 
-def _join(member: Membership, folder: Path, progress: Progress, pinned: bool) -> RankContext:
-    deadline = float(os.environ.get("CHIMERA_DEADLINE_S", _DEADLINE_S))
-    # Last resort for a rank that no launcher of ours watches: a traceback of where it hung, then the end.
-    faulthandler.dump_traceback_later(deadline, exit=True)
+def _join(member: Membership, folder: Path, progress: Progress, pinned: bool, deadline_s: float) -> RankContext:
     device = _device(member)
     if member.local_ranks == member.ranks:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     progress.at("joining the process group")
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, timeout=timedelta(seconds=deadline))
+    timeout = timedelta(seconds=deadline_s)
+    store, _, _ = next(rendezvous("env://", timeout=timeout))
+    store.set_timeout(timeout)
+    agree(store, member.rank, member.ranks)
+    dist.init_process_group(backend, store=store, rank=member.rank, world_size=member.ranks, timeout=timeout)
     progress.at("comparing clocks")
     offset = clock_offset_ns(socket.gethostname())
     progress.at("preparing")
@@ -100,11 +109,18 @@ def _gathered(context: RankContext, result: Any) -> list[Any]:
 
 
 def _leave(context: RankContext, folder: Path, result: Any) -> list[Any]:
-    unfinished = folder / f"rank-{context.rank}.json.part"
-    unfinished.write_text(json.dumps(result))
-    unfinished.rename(folder / f"rank-{context.rank}.json")
+    _write_whole(folder / f"rank-{context.rank}.json", json.dumps(result))
     dist.barrier()
     return []
+
+
+def _write_whole(path: Path, text: str) -> None:
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        unfinished.write_text(text)
+        unfinished.rename(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _confess(folder: Path, rank: int, error: BaseException) -> None:
@@ -112,6 +128,16 @@ def _confess(folder: Path, rank: int, error: BaseException) -> None:
     reason: dict[str, Any] = {"at_ns": time.monotonic_ns(), "error": f"{type(error).__name__}: {error}"}
     if isinstance(error, ChimeraError):
         reason |= {"exit_status": error.exit_status, "parts": [error.given, error.derived, error.remedy]}
-    unfinished = folder / f"rank-{rank}.failed.part"
-    unfinished.write_text(json.dumps(reason))
-    unfinished.rename(folder / f"rank-{rank}.failed")
+    with suppress(OSError):  # a full disk must not hide what went wrong
+        _write_whole(folder / f"rank-{rank}.failed", json.dumps(reason))
+
+
+def _alone(member: Membership, folder: Path, error: Exception) -> RunError:
+    """The error of a rank that has no launcher of ours to speak for it."""
+    if "EADDRINUSE" in str(error):
+        given = f"rank {member.rank} cannot listen at {member.address}:{member.port}"
+        return RunError(given, "another program has the port", "set MASTER_PORT to a free one")
+    said = (str(error).splitlines() or ["no message"])[0]
+    last = Progress.read(folder / f"rank-{member.rank}.action") or "starting up"
+    remedy = "look at the other ranks and at the network between them; --debug shows where"
+    return RunError(f"rank {member.rank} failed ({type(error).__name__}: {said})", f"its last action: {last}", remedy)
