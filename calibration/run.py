@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from calibration.training import OnStep, Training, train
+from executor.environment import is_leader
 from executor.results import score, timelines
 from pipeline.atomic_file import write_text
 from pipeline.loss_table import write_losses
@@ -112,6 +113,8 @@ def run(
         {schedule.name: schedule}, training or Training(steps=steps, seed=seed), model=model,
         microbatch_size=microbatch_size, output=output, width=width, pace=pace, deadline_s=deadline_s, on_step=on_step,
     ).values()  # fmt: skip
+    if not is_leader():  # rank 0 has the same results, and writes them
+        return found
     write_text(output / "run.json", json.dumps(found.as_json(), indent=1))
     write_timeline(found.typical, output / "timeline.json")
     write_text(output / "trace.json", json.dumps(chrome_trace({found.typical.source: found.typical})))
@@ -140,6 +143,8 @@ def run_several(
         {schedule.name: schedule for schedule in schedules}, training, model=model, microbatch_size=microbatch_size,
         output=output, width=width, pace=None, deadline_s=deadline_s, on_step=on_step,
     )  # fmt: skip
+    if not is_leader():
+        return found
     cases = {"schema_version": 1, "cases": [each.as_json() for each in found.values()]}
     write_text(output / "runs.json", json.dumps(cases, indent=1))
     write_text(output / "trace.json", json.dumps(chrome_trace({name: each.typical for name, each in found.items()})))

@@ -11,6 +11,7 @@ import typer
 
 from cli.output import duration_ns, note, print_json, print_table, usable_folder, writable_file
 from cli.progress import progress
+from executor.environment import is_leader
 from pipeline.units import format_bytes, format_ns
 
 HELP = """Measure this machine: layers, messages, all-reduces, optimizer, memory -> a cost profile.
@@ -44,6 +45,8 @@ def command(
             model, stages=stages, microbatch_size=microbatch_size, budget_s=budget_ns / 1e9, output=folder,
             device=device, seed=seed, on_progress=advance,
         )  # fmt: skip
+    if not is_leader():
+        return
     shutil.rmtree(folder)  # kept where a rank fails: the error points into it
     profile.save(output)
     if as_json:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from executor.environment import is_leader
+
 Advance = Callable[[str, float], None]
 _LINE_EVERY_S = 30.0
 
@@ -17,10 +19,13 @@ def progress(what: str, expected_s: float) -> Iterator[Advance]:
     """Yields a function (phase, elapsed seconds); the bar stays below 99 % until the block ends.
 
     Where stderr is no terminal, one line is printed at the start and one at the end, and for long
-    work the phase twice a minute.
+    work the phase twice a minute. Of several ranks only rank 0 shows anything.
     """
     from time import monotonic
 
+    if not is_leader():
+        yield lambda phase, elapsed: None
+        return
     started = monotonic()
     if not sys.stderr.isatty():
         print(f"{what} (about {expected_s:.0f} s) ...", file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ from cli.output import duration_ns, usable_folder
 from cli.progress import progress
 from cli.run_report import report_one, report_several
 from cli.selection import SETTINGS, select
+from executor.environment import is_leader
 from pipeline.errors import InputError
 from pipeline.schedule import Schedule
 
@@ -126,6 +127,8 @@ def _run(
             done = run(schedules[0], training=training, pace=pace, output=output, on_step=on_step, **sizes)
         else:
             several = run_several(schedules, training, output=output, on_step=on_step, **sizes)
+    if not is_leader():
+        return
     if len(schedules) == 1:
         report_one(done, output, as_json=as_json)
     else:

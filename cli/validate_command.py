@@ -12,6 +12,7 @@ import typer
 
 from cli.output import caption, duration_ns, note, print_json, print_table, usable_folder
 from cli.progress import progress
+from executor.environment import is_leader
 from pipeline.errors import InputError
 from pipeline.units import format_bytes, format_ns
 
@@ -62,6 +63,8 @@ def command(
             chosen, model=model, stages=stages, microbatches=microbatches, microbatch_size=microbatch_size,
             width=width, compute=compute, pace=None if profile is None else Profile.load(profile), tolerance=allowed, budget_s=budget_s, output=output, seed=seed, on_progress=advance,
         )  # fmt: skip
+    if not is_leader():  # rank 0 has the same verdict, and tells it
+        return 0
     files = _write(verdict, output)
     if as_json:
         print_json(verdict.as_json())

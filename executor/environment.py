@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Membership", "is_leader", "membership"]
+__all__ = ["FIRST_PORT", "PORTS", "RANK_VARIABLES", "Membership", "is_leader", "membership"]
 
 import os
 import subprocess
@@ -11,7 +11,18 @@ from dataclasses import dataclass
 
 from pipeline.errors import RunError
 
-_FIRST_PORT, _PORTS = 20_000, 10_000
+FIRST_PORT, PORTS = 20_000, 10_000
+"""a SLURM job's port: the first + its number modulo how many there are"""
+RANK_VARIABLES = {
+    # glibc returns large blocks to the kernel and faults their pages in again on every use, which costs
+    # a schedule that holds many activations (GPipe) about 5 % here. Keeping them is what CUDA's caching
+    # allocator does, too.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+    "OMP_NUM_THREADS": "1",
+}
+"""what must be in a rank's environment before it starts, whoever starts it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,7 @@ def _from_slurm(given: Mapping[str, str]) -> Membership:
         int(given.get("SLURM_LOCALID", "0")),
         _local_tasks(given.get("SLURM_STEP_TASKS_PER_NODE", ""), int(given.get("SLURM_NODEID", "0"))) or ranks // nodes,
         given.get("MASTER_ADDR") or ("127.0.0.1" if nodes == 1 else _first_address(given)),
-        int(given.get("MASTER_PORT", _FIRST_PORT + job % _PORTS)),
+        int(given.get("MASTER_PORT", FIRST_PORT + job % PORTS)),
     )
 
 

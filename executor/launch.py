@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.autopsy import PortTakenError, died, late
-from executor.environment import Membership, membership
+from executor.environment import RANK_VARIABLES, Membership, membership
 from executor.folder_lock import locked
 from pipeline.atomic_file import write_text
 from pipeline.errors import InputError
@@ -27,14 +27,6 @@ _POLL_S = 0.05
 _LOOK_S = 0.5
 _ATTEMPTS = 5
 OnProgress = Callable[[float], None]
-# glibc returns large blocks to the kernel and faults their pages in again on every use, which costs
-# a schedule that holds many activations (GPipe) about 5 % here. Keeping them is what CUDA's caching
-# allocator does, too.
-_KEEP_FREED_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-}
 
 
 def launch(
@@ -131,10 +123,9 @@ def _start(member: Membership, target: str, folder: Path, given: Mapping[str, st
     environment = {
         **os.environ,
         **member.variables(),
-        **_KEEP_FREED_MEMORY,
+        **RANK_VARIABLES,
         **given,
         "GLOO_SOCKET_IFNAME": "lo",
-        "OMP_NUM_THREADS": "1",
         "CHIMERA_LAUNCHER": str(os.getpid()),
         "PYTHONPATH": os.pathsep.join(entry for entry in (*sys.path, os.environ.get("PYTHONPATH", "")) if entry),
     }

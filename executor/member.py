@@ -41,6 +41,8 @@ def serve(target: str, payload: Mapping[str, Any], member: Membership, folder: P
     os.environ.update(member.variables())
     pinned = _pin(member)
     torch.set_num_threads(1)
+    for stale in ("failed", "json"):  # of an earlier run in this folder
+        (folder / f"rank-{member.rank}.{stale}").unlink(missing_ok=True)
     (folder / f"rank-{member.rank}.pid").write_text(str(os.getpid()))
     deadline_s = float(os.environ.get("CHIMERA_DEADLINE_S", _DEADLINE_S)) * (1.0 if gather else _AFTER_LAUNCHER)
     try:

@@ -20,7 +20,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises InputError where nothing can be written.
     """
     target = Path(path)
-    temporary = target.with_name(f".{os.getpid()}.{target.name}")
+    temporary = target.with_name(f".{os.uname().nodename}-{os.getpid()}.{target.name}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

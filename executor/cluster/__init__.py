@@ -1,0 +1,26 @@
+"""Ranks on a cluster: a profile of it, the batch script, submitting, and what became of the job. No torch."""
+
+from __future__ import annotations
+
+__all__ = [
+    "Allocation",
+    "Cluster",
+    "Job",
+    "Task",
+    "allocate",
+    "cancel",
+    "load_cluster",
+    "read_job",
+    "render",
+    "states",
+    "submit",
+    "wait",
+]
+
+from executor.cluster.allocation import Allocation, allocate
+from executor.cluster.job import Job, Task, read_job
+from executor.cluster.profile import Cluster
+from executor.cluster.profile_file import load_cluster
+from executor.cluster.script import render
+from executor.cluster.status import states, wait
+from executor.cluster.submit import cancel, submit
