@@ -23,6 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 from executor.clock import clock_offset_ns
 from executor.context import Progress, RankContext
 from executor.environment import Membership
+from executor.interface import interface_towards
 from executor.versions import agree
 from pipeline.errors import ChimeraError, RunError
 
@@ -65,8 +66,9 @@ def serve(target: str, payload: Mapping[str, Any], member: Membership, folder: P
 
 def _join(member: Membership, folder: Path, progress: Progress, pinned: bool, deadline_s: float) -> RankContext:
     device = _device(member)
-    if member.local_ranks == member.ranks:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    one_host = member.local_ranks == member.ranks
+    if interface := "lo" if one_host else interface_towards(member.address, member.port):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     progress.at("joining the process group")
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
     timeout = timedelta(seconds=deadline_s)
