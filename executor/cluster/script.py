@@ -12,6 +12,7 @@ from executor.cluster.allocation import Allocation, allocate
 from executor.cluster.job import Task
 from executor.cluster.profile import Cluster, Software
 from executor.environment import FIRST_PORT, PORTS, RANK_VARIABLES
+from pipeline.errors import InputError
 
 _BOOKKEEPING = """\
 leave() { # state, exit status, reason: the task's file changes whole or not at all
@@ -58,8 +59,11 @@ def render(
     """The text that sbatch gets: one job, or an array with a task of the job for each given one.
 
     `pending` are the numbers of the array's tasks to run (all by default), `at_once` of them
-    together. Paths in it are absolute. Raises InputError for ranks that do not fit the cluster.
+    together. Paths in it are absolute. Raises InputError for ranks that do not fit the cluster and for
+    a folder that cannot stand in an #SBATCH line.
     """
+    if any(character.isspace() or character in "%\\" for character in str(folder)):
+        raise InputError(f"folder {str(folder)!r}", "SLURM would misread spaces and % in a path", "give another --output")
     fits = [allocate(task.ranks, cluster.nodes) for task in tasks]
     whole = Allocation(max(fit.nodes for fit in fits), max(fit.ranks_per_node for fit in fits))
     numbers = list(range(len(tasks)) if pending is None else pending) if array else []
