@@ -3,11 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint slurm clean
 
 help:
 	@echo "make demo   set up .venv and close the loop on this machine's CPU: calibrate, predict, run, compare"
 	@echo "make test   set up what tests need and run all of them, with ruff, mypy and the import contracts"
+	@echo "make slurm  install SLURM with apt-get (root only), so that \`make test\` tries jobs on a virtual cluster"
 	@echo "make clean  remove .venv and everything generated"
 
 $(BIN)/python:
@@ -30,7 +31,12 @@ lint: $(VENV)/.test-installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+slurm:
+	scripts/slurm-cluster install
+
 test: lint
+	@# Without SLURM its tests are skipped and say why.
+	@scripts/slurm-cluster install || echo "SLURM could not be installed: its tests will be skipped"
 	$(BIN)/python -m pytest --nbmake tests notebooks
 
 clean:

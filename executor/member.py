@@ -12,12 +12,15 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
+from functools import cache
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from executor.clock import clock_offset_ns
@@ -28,6 +31,7 @@ from executor.versions import agree
 from pipeline.errors import ChimeraError, RunError
 
 _DEADLINE_S = 600.0
+_LAUNCHES = count()
 _AFTER_LAUNCHER = 2.0
 """a rank's own deadline in units of its launcher's, which should be the one to speak"""
 
@@ -72,7 +76,7 @@ def _join(member: Membership, folder: Path, progress: Progress, pinned: bool, de
     progress.at("joining the process group")
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
     timeout = timedelta(seconds=deadline_s)
-    store, _, _ = next(rendezvous("env://", timeout=timeout))
+    store = PrefixStore(f"launch-{next(_LAUNCHES)}", _meeting_point())
     store.set_timeout(timeout)
     agree(store, member.rank, member.ranks)
     dist.init_process_group(backend, store=store, rank=member.rank, world_size=member.ranks, timeout=timeout)
@@ -80,6 +84,13 @@ def _join(member: Membership, folder: Path, progress: Progress, pinned: bool, de
     offset = clock_offset_ns(socket.gethostname())
     progress.at("preparing")
     return RankContext(member.rank, member.ranks, device, folder.parent, progress, pinned, offset)
+
+
+@cache
+def _meeting_point() -> Any:
+    """The ranks' store, one for all launches of this process: a second one could meet the first one's end."""
+    store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=_DEADLINE_S)))
+    return store
 
 
 def _device(member: Membership) -> torch.device:

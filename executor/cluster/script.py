@@ -33,6 +33,10 @@ stopped() { # SLURM ends a job with TERM, at its limit and when it is cancelled
     exit 143
 }
 reason() { # the first error that a rank, or srun, has printed
+    if ((warning_s > 0 && SECONDS + warning_s + 65 >= limit_s && ($1 == 130 || $1 == 143))); then
+        echo "interrupted before the time limit of $((limit_s / 60)) min"
+        return
+    fi
     grep -m 1 -E '^(srun: |slurmstepd-?[^ ]*: )?error: ' "$log" || echo "exit status $1 without a word in $log"
 }"""
 _RENDEZVOUS = f"""\
@@ -76,7 +80,7 @@ def render(
         f"# Rendered by `chimera slurm` for the cluster {cluster.name!r}.",
         "\n".join([
             f"folder={shlex.quote(str(folder))}", "task=${SLURM_ARRAY_TASK_ID:-0}", f"log={written}",
-            f"limit_s={60 * cluster.request.minutes}",
+            f"limit_s={60 * cluster.request.minutes} warning_s={cluster.request.warning_s}",
         ]),
         _choice(tasks, fits, numbers) if array else _assignments(tasks[0], fits[0], ""),
         _BOOKKEEPING,

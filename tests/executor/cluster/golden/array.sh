@@ -15,7 +15,7 @@
 folder=/home/ada/study/out/slurm
 task=${SLURM_ARRAY_TASK_ID:-0}
 log="$folder/logs/${SLURM_ARRAY_JOB_ID}_$task.err"
-limit_s=1800
+limit_s=1800 warning_s=60
 
 case $task in
 0)
@@ -58,6 +58,10 @@ stopped() { # SLURM ends a job with TERM, at its limit and when it is cancelled
     exit 143
 }
 reason() { # the first error that a rank, or srun, has printed
+    if ((warning_s > 0 && SECONDS + warning_s + 65 >= limit_s && ($1 == 130 || $1 == 143))); then
+        echo "interrupted before the time limit of $((limit_s / 60)) min"
+        return
+    fi
     grep -m 1 -E '^(srun: |slurmstepd-?[^ ]*: )?error: ' "$log" || echo "exit status $1 without a word in $log"
 }
 

@@ -19,7 +19,7 @@
 folder=/home/ada/study/out/slurm
 task=${SLURM_ARRAY_TASK_ID:-0}
 log="$folder/logs/$SLURM_JOB_ID.err"
-limit_s=3600
+limit_s=3600 warning_s=120
 
 nodes=2 ranks=16
 text='chimera run chimera --model gpt-tiny --stages 8 --width 2 --microbatches 8'
@@ -43,6 +43,10 @@ stopped() { # SLURM ends a job with TERM, at its limit and when it is cancelled
     exit 143
 }
 reason() { # the first error that a rank, or srun, has printed
+    if ((warning_s > 0 && SECONDS + warning_s + 65 >= limit_s && ($1 == 130 || $1 == 143))); then
+        echo "interrupted before the time limit of $((limit_s / 60)) min"
+        return
+    fi
     grep -m 1 -E '^(srun: |slurmstepd-?[^ ]*: )?error: ' "$log" || echo "exit status $1 without a word in $log"
 }
 
