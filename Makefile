@@ -35,8 +35,6 @@ slurm:
 	scripts/slurm-cluster install
 
 test: lint
-	@# Without SLURM its tests are skipped and say why.
-	@scripts/slurm-cluster install || echo "SLURM could not be installed: its tests will be skipped"
 	$(BIN)/python -m pytest --nbmake tests notebooks
 
 clean:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["chimera_words", "task_of"]
+__all__ = ["chimera_words", "refuse_shared_output", "task_of"]
 
 import shlex
 from collections.abc import Sequence
@@ -54,6 +54,19 @@ def task_of(words: Sequence[str]) -> Task:
     if name == _HERE:
         raise InputError("chimera slurm inside chimera slurm", "a job does not submit itself", "name the command to run")
     return Task((name, *map(_absolute, arguments)), _ranks(name, _parameters(name, arguments)))
+
+
+def refuse_shared_output(tasks: Sequence[Task]) -> None:
+    """InputError for two commands that run ranks and write to the same place: the later one would undo the earlier."""
+    taken: dict[Path, int] = {}
+    for number, task in enumerate(tasks):
+        name, *arguments = task.words
+        if name not in _RANKED:
+            continue
+        output = Path(_parameters(name, arguments)["output"])
+        if output in taken:
+            raise InputError(f"tasks {taken[output]} and {number}", f"both write to {output}", "give each its own --output")
+        taken[output] = number
 
 
 def _parameters(name: str, arguments: list[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.inner_command import chimera_words, task_of
+from cli.inner_command import chimera_words, refuse_shared_output, task_of
 from cli.output import note, print_json, print_table, usable_folder
 from pipeline.errors import InputError
 
@@ -81,7 +81,9 @@ def _tasks(given: list[str], array: Path | None) -> list[Task]:
         return [task_of(given)]
     if given:
         raise InputError("--array with a command", "the file has the commands", f"add {' '.join(given)!r} to {array}, or drop it")
-    return [task_of(line) for line in chimera_words(array)]
+    tasks = [task_of(line) for line in chimera_words(array)]
+    refuse_shared_output(tasks)
+    return tasks
 
 
 def _submitted(job: Job | None, tasks: list[Task], folder: Path, *, wait: bool, as_json: bool) -> int:

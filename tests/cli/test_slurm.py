@@ -86,6 +86,14 @@ def test_an_array_has_a_task_a_line(chimera: Any, tmp_path: Path) -> None:
     assert re.findall(r"command=\((.*)\)", done.stdout)[1] == "schedules"
 
 
+def test_two_lines_that_write_to_the_same_place_are_refused(chimera: Any, tmp_path: Path) -> None:
+    lines = tmp_path / "lines"
+    lines.write_text("schedules\nvalidate gpipe\nvalidate dapple\n")
+    done = chimera("slurm", "--dry-run", "--array", lines)
+    assert done.status == 2
+    assert "tasks 1 and 2: both write to out/validate" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
