@@ -1,0 +1,80 @@
+"""Two hosts with addresses, names and a wire of their own: network namespaces of this machine, over gloo."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.schedules import build
+from pipeline.timeline_file import read_timeline
+
+pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+ADDRESSES = ("10.77.0.1", "10.77.0.2")
+_STEPS = 2
+
+
+def _ip(*words: str) -> str:
+    return subprocess.run(["ip", *words], capture_output=True, text=True, check=True, timeout=20).stdout
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[str, str]]:
+    """Two namespaces joined by a wire; nothing of this machine's own network is touched."""
+    names = tuple(f"chimera-{os.getpid()}-{number}" for number in range(2))
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("network namespaces need root and iproute2")
+    try:
+        for name in names:
+            _ip("netns", "add", name)
+        _ip("link", "add", "wire0", "netns", names[0], "type", "veth", "peer", "name", "wire1", "netns", names[1])
+        for number, (name, address) in enumerate(zip(names, ADDRESSES, strict=True)):
+            _ip("-n", name, "addr", "add", f"{address}/24", "dev", f"wire{number}")
+            _ip("-n", name, "link", "set", "lo", "up")
+            _ip("-n", name, "link", "set", f"wire{number}", "up")
+    except subprocess.CalledProcessError as error:
+        _remove(names)
+        pytest.skip(f"this kernel makes no network namespaces: {error.stderr.strip()}")
+    yield names[0], names[1]
+    _remove(names)
+
+
+def _remove(names: tuple[str, ...]) -> None:
+    for name in names:
+        subprocess.run(["ip", "netns", "delete", name], check=False, stderr=subprocess.DEVNULL)
+
+
+def _start(host: str, rank: int, output: Path) -> subprocess.Popen[str]:
+    given = {
+        "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1",
+        "MASTER_ADDR": ADDRESSES[0], "MASTER_PORT": "29777", "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    chimera = [sys.executable, "-c", "from cli import main; main()"]
+    words = ["run", "chimera", "--model", "gpt-tiny", "--stages", "2", "--microbatches", "4", "--microbatch-size", "1"]
+    named = ["unshare", "--uts", "sh", "-c", f'hostname host{rank}; exec "$@"', "sh"]  # so that clocks are compared
+    return subprocess.Popen(
+        ["ip", "netns", "exec", host, *named, *chimera, *words, "--steps", str(_STEPS), "--deadline", "30s", "--output", str(output)],
+        env={key: value for key, value in os.environ.items() if key != "GLOO_SOCKET_IFNAME"} | given,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_a_schedule_runs_over_the_wire_without_being_told_the_interface(hosts: tuple[str, str], tmp_path: Path) -> None:
+    ranks = [_start(host, rank, tmp_path) for rank, host in enumerate(hosts)]
+    errors = [rank.communicate(timeout=90)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], errors
+    timeline = read_timeline(tmp_path / "timeline.json")
+    assert [len(timeline.of_device(device)) for device in range(2)] == [len(row) for row in build("chimera", stages=2, microbatches=4).actions]
+    (wire,) = json.loads(_ip("-n", hosts[1], "-s", "-json", "link", "show", "dev", "wire1"))
+    sent = sum(transfer.size_bytes for transfer in timeline.transfers if transfer.target == 1)
+    assert sent > 0 and wire["stats64"]["rx"]["bytes"] > _STEPS * sent
+    # both hosts share this machine's clock, so the estimated offset should not make data arrive before it was sent
+    assert min(transfer.arrived_ns - transfer.sent_ns for transfer in timeline.transfers) > -5_000_000
