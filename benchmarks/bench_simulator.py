@@ -1,96 +1,71 @@
-"""Microseconds per computation of the two engines, lowering and memory timeline included or apart.
+"""What a prediction costs on this machine, part by part, and beside torch's own dry run.
 
-Run it from the project's root: `python -m benchmarks.bench_simulator`. Every figure is the best of
-several repetitions, in processor time; the costs have links with bandwidth, sizes and all-reduces.
+    python -m benchmarks.bench_simulator [--quick] [--rounds 5] [--output docs/benchmarks.md]
+
+Every table is one run in which its contestants take turns; figures are medians of processor time
+with their range over the rounds in brackets. A *computation* is a forward or a (part of a) backward;
+an *action* is anything in a lowered plan: computations, sends, receives, all-reduces and optimizer
+steps, about 2.8 for each computation of Chimera. Unless a table says otherwise, costs have sizes,
+links with latency, bandwidth, queues and host overheads, all-reduces and optimizer steps, and the
+memory timeline is part of the prediction.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+__all__ = ["main", "report"]
 
-import numpy as np
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
-from pipeline.lowering import lower
-from pipeline.schedules import build
-from simulator import Profile, simulate
-from simulator.compiled import CompiledWorkload
-from simulator.durations import Durations
-from simulator.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
-from simulator.sampling import draw
-from simulator.workload import Workload
+from benchmarks.simulator_tables import compiled_table, engine_table, large_table, startup_table, torch_table
+from pipeline.atomic_file import write_text
+from pipeline.provenance import provenance
 
-COST = SizeCost(
-    1,
-    10**6,
-    2 * 10**6,
-    forward_spread=0.02,
-    backward_spread=0.02,
-    activation_bytes=10**8,
-    boundary_bytes=10**6,
-    forward_workspace_bytes=10**6,
-    backward_workspace_bytes=10**6,
-)
-PROFILE = Profile(
-    "benchmark",
-    (LayerCost("stage", (COST,), parameters=10**6, parameter_bytes=4 * 10**6),),
-    per_stage=True,
-    links={"local": LinkCost(50_000, 1e10, 1000, 1000)},
-    all_reduce=AllReduceCost(10_000, 1e10),
-    optimizer=OptimizerCost(1000, 0.01, 8),
-    overheads=Overheads(dispatch_ns=5000),
-)
+FULL = ((8, 32), (16, 128), (32, 512))
+QUICK = ((2, 4), (4, 8))
 
 
-def best_s(action: Callable[[], object], repetitions: int) -> float:
-    """The least processor time of several calls, in seconds."""
-    found = []
-    for _ in range(repetitions):
-        begin = time.process_time()
-        result = action()
-        found.append(time.process_time() - begin)
-        del result  # outside the timed region: freeing it is not predicting
-    return min(found)
+def report(rounds: int, *, quick: bool = False) -> str:
+    """All tables as markdown; `quick` takes tiny sizes, which show that the command works and nothing else."""
+    sizes = QUICK if quick else FULL
+    largest = QUICK[-1] if quick else (128, 4096)
+    sections = {
+        "The SimPy engine, microseconds per computation": engine_table(sizes, rounds),
+        "The compiled engine, its graph built": compiled_table(sizes, 16 if quick else 1000, rounds),
+        "Beside torch's dry run": torch_table(sizes[-1:] if quick else (sizes[0], sizes[-1]), rounds),
+        "Very large schedules, generation included": large_table(largest, min(rounds, 3)),
+        "Starting the command": startup_table(rounds),
+    }
+    return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
 
 
-def main() -> None:
-    """Prints three tables."""
-    print("schedule   D    N  computations  lower  simulate  compiled build  compiled per sample (256)")
-    for stages, microbatches, repetitions in ((8, 32, 15), (16, 128, 7), (32, 512, 3)):
-        schedule = build("chimera", stages=stages, microbatches=microbatches)
-        count, plan = sum(map(len, schedule.actions)), lower(schedule)
-        workload = Workload(plan, PROFILE, Durations(schedule, PROFILE))
-        compiled, samples = CompiledWorkload(workload), np.concatenate(list(draw(workload, 256, 0)))
-        lowering = best_s(lambda s=schedule: lower(s), repetitions)  # type: ignore[misc]
-        predicting = best_s(lambda p=plan: simulate(p, PROFILE), repetitions)  # type: ignore[misc]
-        building = best_s(lambda w=workload: CompiledWorkload(w), repetitions)  # type: ignore[misc]
-        sampling = best_s(lambda c=compiled, d=samples: c.iteration_ns(d), min(repetitions, 3)) / 256  # type: ignore[misc]
-        print(
-            f"chimera {stages:4d} {microbatches:4d} {count:13d} {lowering / count * 1e6:5.1f}us"
-            f" {predicting / count * 1e6:7.1f}us {building / count * 1e6:13.1f}us {sampling / count * 1e9:23.1f}ns"
-        )
-    print("\nsamples and single configurations (sized costs, graph built)")
-    for stages, microbatches in ((8, 32), (16, 128), (32, 512)):
-        _built(stages, microbatches)
-    print("\nwhole predictions, generation included (uniform costs, compiled)")
-    for name in ("chimera", "dapple", "zb-h1"):
-        begin = time.perf_counter()
-        simulate(build(name, stages=128, microbatches=4096), Profile.uniform(p2p="10us"), engine="compiled")
-        print(f"{name:8s} D=128 N=4096: {time.perf_counter() - begin:.2f} s")
+def _preamble(rounds: int) -> str:
+    origin = provenance()
+    assert __doc__ and isinstance(origin["machine"], dict) and isinstance(origin["versions"], dict)
+    machine = ", ".join(
+        f"{value} {name}" if name == "cores" else str(value) for name, value in origin["machine"].items()
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
+    explained = __doc__.split("\n\n", 2)[2].strip()
+    return (
+        f"# What a prediction costs\n\nWritten by `python -m benchmarks.bench_simulator --output` on "
+        f"{str(origin['date'])[:10]}: {machine}; {versions}; {rounds} rounds.\n\n{explained}\n\n"
+    )
 
 
-def _built(stages: int, microbatches: int) -> None:
-    """One row: a thousand drawn iterations, and one, of a graph that is already there."""
-    schedule = build("chimera", stages=stages, microbatches=microbatches)
-    plan = lower(schedule)
-    workload = Workload(plan, PROFILE, Durations(schedule, PROFILE))
-    compiled, one = CompiledWorkload(workload), np.concatenate(list(draw(workload, 1, 0)))
-    single = best_s(lambda: compiled.iteration_ns(one), 5) / sum(map(len, plan.actions))
-    drawn = ""
-    if stages == 8:
-        thousand = best_s(lambda: [compiled.iteration_ns(batch) for batch in draw(workload, 1000, 0)], 5)
-        drawn = f"; 1,000 samples, drawing included: {thousand * 1e3:.1f} ms"
-    print(f"chimera {stages:4d} {microbatches:4d}: {single * 1e9:.0f} ns an action of the plan{drawn}")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the tables, and writes them where --output says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round")
+    parser.add_argument("--output", type=Path, help="markdown file")
+    given = parser.parse_args(arguments)
+    rounds = 1 if given.quick else given.rounds
+    text = _preamble(rounds) + report(rounds, quick=given.quick) + "\n"
+    print(text)
+    if given.output:
+        write_text(given.output, text)
 
 
 if __name__ == "__main__":
