@@ -175,7 +175,7 @@ def startup_table(rounds: int) -> str:
     """Wall time of whole processes."""
     commands = {
         "chimera --help": ["--help"],
-        "chimera simulate": [*"simulate dapple --stages 4 --microbatches 8 --forward 1ms --backward 2ms".split()],
+        "chimera simulate": ["simulate", "dapple", "--stages=4", "--microbatches=8", "--forward=1ms", "--backward=2ms"],
     }
     found: dict[str, Seconds] = {name: [] for name in commands}
     for _ in range(rounds):

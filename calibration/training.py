@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["OnStep", "Training", "train"]
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def train(
     output: Path,
     width: int = 1,
     pace: Profile | None = None,
-    deadline_s: float = 3600.0,
+    deadline_s: float = 300.0,
     on_step: OnStep | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, list[float]]]:
     """Trains every schedule from the same weights on the same data, taking turns step by step.
@@ -136,13 +137,15 @@ def _check_resume(manifest: Manifest | None, job: Job, output: Path) -> None:
 def _keep_partial(
     output: Path, ranks: int, schedules: Mapping[str, Schedule], known: Mapping[str, list[float]]
 ) -> None:
+    """Best effort: where the disk is full, the reason of the failure must still be heard."""
     found = partial_results(output, ranks, {label: item.devices for label, item in schedules.items()})
     done = {label: known[label] + losses(found, label) for label in schedules}
-    if any(done.values()):
-        write_losses(done, output)
-    for label in schedules:
-        if complete := timelines(found, label):
-            write_timeline(complete[-1], output / "partial-timeline.json")
+    with suppress(InputError, OSError):
+        if any(done.values()):
+            write_losses(done, output)
+        for label in schedules:
+            if complete := timelines(found, label):
+                write_timeline(complete[-1], output / "partial-timeline.json")
 
 
 def _with_resume(error: RunError | KeyboardInterrupt, output: Path) -> BaseException:

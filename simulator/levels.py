@@ -1,57 +1,84 @@
-"""The compiled engine's graph as arrays: level by level for many samples, node by node for one."""
+"""A graph's moments for given costs: level by level for many samples at once, node by node for one."""
 
 from __future__ import annotations
 
-__all__ = ["Chain", "Integers", "Level"]
+__all__ = ["Weights", "walk_levels", "walk_nodes"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.graph import Graph
+
 Integers = NDArray[np.int64]
+_Level = tuple[int, int, int, Integers, Integers | None, Integers, Integers | None]
 
 
 @dataclass(slots=True)
-class Level:
-    """Nodes first..last-1, whose edges come from lower levels; column k holds every node's k-th edge.
+class Weights:
+    """What a graph's edges add, in nanoseconds: `one` and `other` are what is above `both`, the less of the two."""
 
-    Nodes with fewer edges repeat their first one, which changes no maximum. Shapes (columns, nodes)
-    and (columns, nodes, 1).
-    """
+    graph: Graph
+    sums: Integers
+    both: Integers = field(init=False)
+    one: Integers = field(init=False)
+    other: Integers = field(init=False)
+    _levels: list[_Level] | None = field(init=False, default=None)
+    _steps: list[list[int]] | None = field(init=False, default=None)
 
-    first: int
-    last: int
-    sources: Integers
-    weights: Integers
+    def __post_init__(self) -> None:
+        one, other = self.sums[self.graph.one_sum], self.sums[self.graph.other_sum]
+        self.both = np.minimum(one, other)
+        self.one, self.other = one - self.both, other - self.both
+
+    @property
+    def levels(self) -> list[_Level]:
+        """First and last node, how many have two edges; then the sources of both edges and what they add, if anything."""
+        if self._levels is None:
+            bounds, graph = self.graph.bounds, self.graph
+            found = []
+            for first, last, paired in zip(bounds[:-1].tolist(), bounds[1:].tolist(), graph.paired.tolist(), strict=True):
+                one, other = self.one[first:last, None], self.other[first : first + paired, None]
+                sources = graph.one[first:last], graph.other[first : first + paired]
+                adds = (weights if weights.any() else None for weights in (one, other))
+                found.append((first, last, paired, sources[0], next(adds), sources[1], next(adds)))
+            self._levels = found
+        return self._levels
+
+    @property
+    def steps(self) -> list[list[int]]:
+        """Of all nodes but the first: one source and what is added, the other source and what is added."""
+        if self._steps is None:
+            columns = (self.graph.one, self.one, self.graph.other, self.other)
+            self._steps = [column[1:].tolist() for column in columns]
+        return self._steps
 
 
-class Chain:
-    """A graph of levels for one sample and narrow levels: nodes in turn, each the larger of two moments plus its work."""
+def walk_levels(weights: Weights, values: Integers) -> None:
+    """Turns durations into moments, in place: shape (nodes, samples), `weights.both` already added."""
+    widest = int(np.diff(weights.graph.bounds, prepend=0).max())
+    ones, others = np.empty((2, widest, values.shape[1]), np.int64)
+    for first, last, paired, one, one_adds, other, other_adds in weights.levels:
+        latest = ones[: last - first]
+        # Any mode but "raise", which cannot happen here, writes straight into `out`.
+        np.take(values, one, axis=0, out=latest, mode="clip")
+        if one_adds is not None:
+            latest += one_adds
+        if paired:
+            second = others[:paired]
+            np.take(values, other, axis=0, out=second, mode="clip")
+            if other_adds is not None:
+                second += other_adds
+            np.maximum(latest[:paired], second, out=latest[:paired])
+        values[first:last] += latest
 
-    def __init__(self, levels: list[Level]) -> None:
-        self._steps: list[tuple[int, int, int, int]] = []
-        owners: list[int] = []
-        found = [0]
-        for level in levels:
-            edges = zip(level.sources.T.tolist(), level.weights[:, :, 0].T.tolist(), strict=True)
-            for node, (sources, weights) in enumerate(edges, start=level.first):
-                source, weight = found[sources[0]], weights[0]
-                for other, later in zip(sources[1:-1], weights[1:-1], strict=True):
-                    # Beyond two moments, a step without work of its own (node 0 has none) for each.
-                    self._steps.append((source, weight, found[other], later))
-                    owners.append(0)
-                    source, weight = len(self._steps), 0
-                self._steps.append((source, weight, found[sources[-1]], weights[-1]))
-                owners.append(node)
-                found.append(len(self._steps))
-        self._owners, self._found = np.array(owners, np.int64), np.array(found)
 
-    def values(self, work: Integers) -> Integers:
-        """The moments of all nodes, shape (nodes, 1), for one sample of their work."""
-        values = [0]
-        add = values.append
-        for (one, weight, other, later), own in zip(self._steps, work[self._owners, 0].tolist(), strict=True):
-            first, second = values[one] + weight, values[other] + later
-            add((first if first > second else second) + own)
-        return np.array(values, np.int64)[self._found, None]
+def walk_nodes(weights: Weights, work: Integers) -> Integers:
+    """The moments of all nodes, shape (nodes,), for one sample of their durations, `weights.both` already added."""
+    values = [0]
+    add = values.append
+    for source, weight, other, later, own in zip(*weights.steps, work[1:].tolist(), strict=True):
+        first, second = values[source] + weight, values[other] + later
+        add((first if first > second else second) + own)
+    return np.array(values, np.int64)

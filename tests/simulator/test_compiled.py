@@ -18,7 +18,7 @@ from simulator import Profile, simulate
 from simulator import engine as reference
 from simulator.compiled import CompiledWorkload
 from simulator.durations import Durations
-from simulator.prediction import Engine
+from simulator.predict import Engine
 from simulator.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
 from simulator.sampling import as_rows, draw
 from simulator.workload import Workload

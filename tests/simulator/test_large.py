@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.schedules import build, catalogue
-from simulator import Profile, prediction, simulate
+from simulator import Profile, large_prediction, simulate
 from simulator.bounds import bound_ns
 from simulator.durations import Durations
 from simulator.large import run_large
@@ -43,7 +43,7 @@ def test_the_front_door_takes_the_fast_way_and_gives_the_same(monkeypatch: pytes
     schedule = build("chimera", stages=4, microbatches=12)
     expected = simulate(schedule, PROFILE, engine="compiled", width=2)
     assert not callable(expected.source)
-    monkeypatch.setattr(prediction, "_LARGE", 1)
+    monkeypatch.setattr(large_prediction, "_LARGE", 1)
     found = simulate(schedule, PROFILE, engine="auto", width=2)
     assert callable(found.source)
     assert found.as_json() == expected.as_json()

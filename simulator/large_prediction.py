@@ -1,0 +1,55 @@
+"""Predictions of very large schedules, without a plan where that is possible."""
+
+from __future__ import annotations
+
+__all__ = ["large_prediction"]
+
+from collections.abc import Sequence
+
+from pipeline.lowering import lower
+from pipeline.schedule import Schedule
+from pipeline.timeline import Timeline
+from simulator.assumptions import assumptions, has_sizes
+from simulator.bounds import bound_ns
+from simulator.collector import collector_paused
+from simulator.compiled import CompiledWorkload
+from simulator.durations import Durations
+from simulator.large import run_large
+from simulator.prediction import Prediction
+from simulator.profile import Profile
+from simulator.times import timeline_of
+from simulator.workload import Workload
+
+_LARGE = 20_000
+"""computations from which a schedule is worth the way without a plan, where that is possible"""
+
+
+def large_prediction(
+    schedule: Schedule, profile: Profile, microbatch_size: int | None, width: int, partition: Sequence[int] | None
+) -> Prediction | None:
+    """The prediction of a very large schedule on a profile without sizes; its timeline is made when asked for."""
+    if sum(map(len, schedule.actions)) < _LARGE or has_sizes(profile):
+        return None
+    durations = Durations(schedule, profile, microbatch_size, partition)
+    run = run_large(durations, width)
+    if run is None:
+        return None
+
+    def timeline() -> Timeline:
+        with collector_paused():
+            workload = Workload(lower(schedule, width=width), profile, durations, width)
+            return timeline_of(workload, CompiledWorkload(workload).times())
+
+    return Prediction(
+        schedule=schedule,
+        profile=profile,
+        source=timeline,
+        metrics=run.metrics(durations.microbatch_size * schedule.microbatches * width),
+        assumptions=assumptions(durations, microbatch_size, width, run.sends, None, False),
+        microbatch_size=durations.microbatch_size,
+        width=width,
+        engine="compiled",
+        lower_bound_s=bound_ns(durations, run.pieces(), schedule.devices) / 1e9,
+        peak_activations=run.peak_activations(),
+        weights_copies=tuple(len(schedule.held_by(device)) for device in range(schedule.devices)),
+    )
