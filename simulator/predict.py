@@ -25,12 +25,15 @@ from simulator.large_prediction import large_prediction
 from simulator.predicted_timeline import predicted_timeline
 from simulator.prediction import Prediction
 from simulator.profile import Profile
+from simulator.recent import Recent
 from simulator.sampling import has_jitter
 from simulator.sharing import sharing_reason
 from simulator.what_if import check_slow, slowed
 from simulator.workload import Workload
 
 Engine = Literal["auto", "simpy", "compiled"]
+PLANS: Recent[tuple[Schedule, int, Semantics], Plan] = Recent(16, 300_000)
+"""what the last few schedules were lowered to"""
 
 
 def simulate(
@@ -102,6 +105,12 @@ def simulate(
 
 
 def _lowered(schedule: Schedule, width: int, semantics: Semantics) -> Plan:
+    """The plan, kept for the last few schedules: studies change costs more often than orders."""
+    weight = 3 * sum(map(len, schedule.actions))
+    return PLANS.get((schedule, width, semantics), lambda _: _made(schedule, width, semantics), weight=weight)
+
+
+def _made(schedule: Schedule, width: int, semantics: Semantics) -> Plan:
     plan = lower(schedule, width=width)
     return plan if semantics == "buffered" else rendezvous_safe(plan)
 

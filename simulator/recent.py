@@ -35,6 +35,8 @@ class Recent(Generic[K, V]):
                     self._kept.append(self._kept.pop(place))
                     return value
         value = make(key)
+        if weight > self._weight:
+            return value
         with self._lock:
             self._kept.append((key, value, weight))
             while len(self._kept) > self._count or sum(each[2] for each in self._kept) > self._weight:

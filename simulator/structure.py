@@ -200,9 +200,10 @@ def _covered(needed: tuple[int, str, int, int], done: set[tuple[object, ...]]) -
     return (stage, what, microbatch, 0) in done and (stage, what, microbatch, 1) in done
 
 
-_KEPT: Recent[Plan, Structure] = Recent(16, 200_000)
+STRUCTURES: Recent[Plan, Structure] = Recent(16, 300_000)
+"""of the last few plans, of so many actions together"""
 
 
 def structure_of(plan: Plan) -> Structure:
     """The structure of a plan: kept for the last few plans, because studies change costs more often than orders."""
-    return _KEPT.get(plan, Structure, weight=sum(map(len, plan.actions)))
+    return STRUCTURES.get(plan, Structure, weight=sum(map(len, plan.actions)))
