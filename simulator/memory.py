@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
-from operator import attrgetter
+from operator import itemgetter
 from typing import NamedTuple
 
 from pipeline.actions import Action, Kind, Step
@@ -31,6 +31,7 @@ from simulator.workload import COMPUTE, RECEIVE, SEND, STEP, Workload
 
 # Looking a member up in its class costs ten times as much as a module's name.
 _F, _I, _RECV_F = Kind.F, Kind.I, Kind.RECV_F
+_BUFFERS: Category = "buffers"
 
 
 class Peak(NamedTuple):
@@ -62,13 +63,14 @@ def memory_events(workload: Workload, times: Times) -> tuple[tuple[MemoryEvent, 
         ledger = _Ledger(workload, times, device)
         ledger.open()
         ledger.follow()
-        ledger.events.sort(key=attrgetter("time_ns"))
-        rows.append(tuple(ledger.events))
+        ledger.changes.sort(key=itemgetter(1))
+        rows.append(tuple(map(_event, ledger.changes)))
     return tuple(rows)
 
 
-# Half the time of MemoryEvent(...), and there are eight of them per computation.
-_event: Callable[[tuple[int, int, Category, int, str]], MemoryEvent] = partial(tuple.__new__, MemoryEvent)
+_Change = tuple[int, int, Category, int, str]
+# Half the time of MemoryEvent(...), and there are seven of them per computation.
+_event: Callable[[_Change], MemoryEvent] = partial(tuple.__new__, MemoryEvent)
 
 
 class _Footprint(NamedTuple):
@@ -80,13 +82,13 @@ class _Footprint(NamedTuple):
 
 
 class _Ledger:
-    """The events of one device, written down while its row is read."""
+    """The changes of one device, written down while its row is read."""
 
     def __init__(self, workload: Workload, times: Times, device: int) -> None:
         self.workload, self.times, self.device = workload, times, device
         self.schedule, self.durations = workload.plan.schedule, workload.durations
-        self.events: list[MemoryEvent] = []
-        self._footprints: dict[tuple[int, Kind, bool, bool], _Footprint] = {}
+        self.changes: list[_Change] = []
+        self._footprints: dict[int, tuple[_Footprint, ...]] = {}
         self._texts: dict[int, str] = {}
         self._stored: dict[tuple[int, int], int] = {}
         self._first_half_done: set[tuple[int, int]] = set()
@@ -95,9 +97,9 @@ class _Ledger:
         self._versions = WeightVersions() if self.schedule.update == "pipedream" else None
 
     def add(self, time_ns: int, category: Category, delta_bytes: int, cause: str) -> None:
-        """Writes an event down, unless it changes nothing."""
+        """Writes a change down, unless it is none."""
         if delta_bytes:
-            self.events.append(_event((self.device, time_ns, category, delta_bytes, cause)))
+            self.changes.append((self.device, time_ns, category, delta_bytes, cause))
 
     def open(self) -> None:
         """What the device holds from the start."""
@@ -115,61 +117,73 @@ class _Ledger:
 
     def follow(self) -> None:
         """What the actions of the row change, one after another."""
-        messages, times, add = self.workload.messages, self.times, self.add
-        starts, ends = times.starts[self.device], times.ends[self.device]
-        for position, (code, action, needs, target) in enumerate(self.workload.ops[self.device]):
-            if code == COMPUTE:
-                self._compute(action, needs, starts[position], ends[position])
-            elif code == SEND:
-                size, cause = messages[target].size_bytes, str(action)
-                add(times.sent[target], "buffers", size, cause)
-                add(times.arrived[target], "buffers", -size, cause)
-            elif code == RECEIVE:
-                cause = self._texts[target] = str(action)
-                add(times.posted[target], "buffers", messages[target].size_bytes, cause)
-            elif code == STEP and self._versions is not None:
+        device, times, write, messages = self.device, self.times, self.changes.append, self.workload.messages
+        starts, ends, posted, sent, arrived = (
+            times.starts[device],
+            times.ends[device],
+            times.posted,
+            times.sent,
+            times.arrived,
+        )
+        structure, given = self.workload.structure, self._texts
+        row = zip(
+            self.workload.ops[device], structure.alike[device], structure.texts[device], starts, ends, strict=True
+        )
+        for (code, action, needs, target), kind, text, start, end in row:
+            if code is COMPUTE:
+                self._compute(action, kind, text, needs, start, end)
+            elif code is SEND:
+                size = messages[target].size_bytes
+                if size:
+                    write((device, sent[target], "buffers", size, text))
+                    write((device, arrived[target], "buffers", -size, text))
+            elif code is RECEIVE:
+                size = messages[target].size_bytes
+                if size:
+                    given[target] = text
+                    write((device, posted[target], "buffers", size, text))
+            elif code is STEP and self._versions is not None:
                 stage = action.parts[0].stage
                 if self._versions.step(stage):
-                    add(ends[position], "versions", self.durations.stage(stage).parameter_bytes, str(action))
+                    self.add(end, "versions", self.durations.stage(stage).parameter_bytes, text)
 
-    def _compute(self, action: Step, needs: tuple[int, ...], start: int, end: int) -> None:
+    def _compute(self, action: Step, kind: int, text: str, needs: tuple[int, ...], start: int, end: int) -> None:
         """A forward takes its input over as a stored activation at once; a gradient is used until the end."""
         gradients = []
         for number in needs:
             message = self.workload.messages[number]
-            if message.receive.kind is _RECV_F:
-                self.add(start, "buffers", -message.size_bytes, self._texts[number])
-            else:
-                gradients.append((message.size_bytes, self._texts[number]))
-        for part in action.parts:
+            size = message.size_bytes
+            if size and message.receive.kind is _RECV_F:
+                self.changes.append((self.device, start, "buffers", -size, self._texts[number]))
+            elif size:
+                gradients.append((self.device, end, _BUFFERS, -size, self._texts[number]))
+        parts, footprints = action.parts, self._footprints.get(kind)
+        if footprints is None:
+            footprints = self._footprints[kind] = tuple(map(self._footprint, parts))
+        for part, footprint in zip(parts, footprints, strict=True):
+            cause = text if part is action else str(part)
             if part.kind is _F:
-                self._forward(part, start, end)
+                self._forward(part, footprint, cause, start, end)
             else:
-                self._backward(part, start, end)
-        for size, text in gradients:
-            self.add(end, "buffers", -size, text)
+                self._backward(part, footprint, cause, start, end)
+        self.changes += gradients
 
     def _footprint(self, part: Action) -> _Footprint:
-        key = (part.stage, part.kind, part.also >= 0, part.half >= 0)
-        found = self._footprints.get(key)
-        if found is None:
-            costs = self.durations.stage(part.stage, share_of(part))
-            kept = costs.input_bytes if self.schedule.recompute else costs.activation_bytes
-            discarded = max(costs.activation_bytes - kept, 0)
-            if part.kind is Kind.F:
-                found = _Footprint(kept, costs.forward_workspace_bytes + discarded, 0)
-            else:
-                again = discarded if part.kind is not Kind.W else 0
-                found = _Footprint(0, costs.backward_workspace_bytes, again)
-            self._footprints[key] = found
-        return found
+        costs = self.durations.stage(part.stage, share_of(part))
+        kept = costs.input_bytes if self.schedule.recompute else costs.activation_bytes
+        discarded = max(costs.activation_bytes - kept, 0)
+        if part.kind is _F:
+            return _Footprint(kept, costs.forward_workspace_bytes + discarded, 0)
+        return _Footprint(0, costs.backward_workspace_bytes, discarded if part.kind is not Kind.W else 0)
 
-    def _forward(self, part: Action, start: int, end: int) -> None:
-        kept, passing, _ = self._footprint(part)
-        cause = str(part)
-        self.add(start, "activations", kept, cause)
-        self.add(start, "workspace", passing, cause)
-        self.add(end, "workspace", -passing, cause)
+    def _forward(self, part: Action, footprint: _Footprint, cause: str, start: int, end: int) -> None:
+        kept, passing, _ = footprint
+        device, write = self.device, self.changes.append
+        if kept:
+            write((device, start, "activations", kept, cause))
+        if passing:
+            write((device, start, "workspace", passing, cause))
+            write((device, end, "workspace", -passing, cause))
         if part.also < 0:
             self._stored[part.stage, part.microbatch] = kept
         else:
@@ -178,9 +192,9 @@ class _Ledger:
         if self._versions is not None:
             self._versions.forward(part)
 
-    def _backward(self, part: Action, start: int, end: int) -> None:
-        _, workspace, again = self._footprint(part)
-        cause, key = str(part), (part.stage, part.microbatch)
+    def _backward(self, part: Action, footprint: _Footprint, cause: str, start: int, end: int) -> None:
+        _, workspace, again = footprint
+        key = (part.stage, part.microbatch)
         self.add(start, "workspace", workspace, cause)
         if again:
             self._recomputed.setdefault(key, []).append(again)

@@ -83,12 +83,20 @@ class Structure:
         self.collectives: list[tuple[Action, tuple[int, ...]]] = []
         self.missing: dict[int, str] = {}
         self.graphs: Recent[Any, Any] = Recent(4, 4)
+        self._texts: list[list[str]] | None = None
         self._numbers: dict[tuple[object, ...], int] = {}
         self._launched: dict[tuple[int, int], int] = {}
         self._kind_numbers: dict[tuple[object, ...], int] = {}
         self._number_messages()
         for device, row in enumerate(plan.actions):
             self._resolve(device, row)
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """Every action as it is written."""
+        if self._texts is None:
+            self._texts = [[str(op.action) for op in row] for row in self.ops]
+        return self._texts
 
     def _number_messages(self) -> None:
         """Gives every posted receive its number."""
@@ -143,7 +151,12 @@ class Structure:
 
     def _kind_of(self, action: Step) -> int:
         """The number of those actions that cost as much as this one does, whatever the profile."""
-        key: tuple[object, ...] = tuple([(p.stage, p.kind, p.also >= 0, p.half >= 0) for p in action.parts])
+        key: tuple[object, ...]
+        if isinstance(action, Action):
+            stage, kind, _, also, half = action
+            key = (stage, kind, also >= 0, half >= 0)
+        else:
+            key = tuple([(part.stage, part.kind, part.half >= 0) for part in action])
         found = self._kind_numbers.get(key)
         if found is None:
             found = self._kind_numbers[key] = len(self.kinds)

@@ -64,8 +64,11 @@ def timeline_of(
                 row.append(_span((device, "sync", action, *times.reduces[target])))
         row.sort(key=attrgetter("start_ns"))
         spans += row
-    moments = zip(times.posted, times.sent, times.arrived, times.needed, strict=True)
-    transfers = [_transfer((*message[:4], *when)) for message, when in zip(workload.messages, moments, strict=True)]
+    costs = [message.size_bytes for message in workload.message_kinds]
+    receives, sources, targets = zip(*workload.structure.wires, strict=True) if workload.messages else ((), (), ())
+    sizes = [costs[kind] for kind in workload.structure.wires_alike]
+    moments = (times.posted, times.sent, times.arrived, times.needed)
+    transfers = map(_transfer, zip(receives, sources, targets, sizes, *moments, strict=True))
     return Timeline(
         source="predicted",
         schedule=schedule.name,
