@@ -35,7 +35,9 @@ slurm:
 	scripts/slurm-cluster install
 
 test: lint
-	$(BIN)/python -m pytest --nbmake tests notebooks
+	@# Pure computation side by side; what starts ranks needs the cores for itself.
+	$(BIN)/python -m pytest -n 2 tests/pipeline tests/simulator
+	$(BIN)/python -m pytest --nbmake --ignore tests/pipeline --ignore tests/simulator tests notebooks
 
 clean:
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -80,7 +80,7 @@ def command(
     backward_input: str | None = costs.BACKWARD_INPUT,
     backward_weight: str | None = costs.BACKWARD_WEIGHT,
     seed: int = options.SEED,
-    deadline: str = typer.Option("5m", "--deadline", help="End a run in which no rank has moved for so long, with their last actions."),
+    deadline: str = typer.Option("5min", "--deadline", help="End a run in which no rank has moved for so long, with their last actions."),
     output: Path = typer.Option(Path("out/run"), "--output", help="Folder for timeline, losses and memory."),
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
