@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -72,7 +72,17 @@ for _name in _COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command and exits: 0 fine, 1 a check failed, 2 wrong usage or input, 130 interrupted."""
-    sys.exit(_status(sys.argv[1:] if arguments is None else list(arguments)))
+    status = _status(sys.argv[1:] if arguments is None else list(arguments))
+    if "torch.distributed" in sys.modules and "WORLD_SIZE" in os.environ:
+        _leave(status)
+    sys.exit(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends a rank: torch's threads have aborted finished processes while the interpreter was torn down."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _status(arguments: list[str]) -> int:

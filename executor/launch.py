@@ -144,9 +144,9 @@ def _watch(
     seen: list[bytes] = []
     while True:
         states = [process.poll() for process in processes]
-        if any(states):
+        if any(status and not _left(folder, rank) for rank, status in enumerate(states)):
             raise died(processes, folder)
-        if all(status == 0 for status in states):
+        if all(status is not None for status in states):
             return
         now = time.monotonic()
         if now - looked > min(_LOOK_S, deadline_s / 4):
@@ -157,6 +157,11 @@ def _watch(
         if on_progress:
             on_progress(now - started)
         time.sleep(_POLL_S)
+
+
+def _left(folder: Path, rank: int) -> bool:
+    """Whether a rank has left its result, whole: however its process ends after that, it has done its work."""
+    return (folder / f"rank-{rank}.json").exists()
 
 
 def _slots(folder: Path, ranks: int) -> list[bytes]:

@@ -28,7 +28,8 @@ from executor.context import Progress, RankContext
 from executor.environment import Membership
 from executor.interface import interface_towards
 from executor.versions import agree
-from pipeline.errors import ChimeraError, RunError
+from pipeline.atomic_file import write_text
+from pipeline.errors import ChimeraError, InputError, RunError
 
 _DEADLINE_S = 600.0
 _LAUNCHES = count()
@@ -124,18 +125,12 @@ def _gathered(context: RankContext, result: Any) -> list[Any]:
 
 
 def _leave(context: RankContext, folder: Path, result: Any) -> list[Any]:
-    _write_whole(folder / f"rank-{context.rank}.json", json.dumps(result))
+    try:
+        write_text(folder / f"rank-{context.rank}.json", json.dumps(result))
+    except InputError as error:  # the launcher could write there when it started
+        raise RunError(error.given, error.derived, "make room, or give another output folder") from error
     dist.barrier()
     return []
-
-
-def _write_whole(path: Path, text: str) -> None:
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        unfinished.write_text(text)
-        unfinished.rename(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _confess(folder: Path, rank: int, error: BaseException) -> None:
@@ -143,8 +138,8 @@ def _confess(folder: Path, rank: int, error: BaseException) -> None:
     reason: dict[str, Any] = {"at_ns": time.monotonic_ns(), "error": f"{type(error).__name__}: {error}"}
     if isinstance(error, ChimeraError):
         reason |= {"exit_status": error.exit_status, "parts": [error.given, error.derived, error.remedy]}
-    with suppress(OSError):  # a full disk must not hide what went wrong
-        _write_whole(folder / f"rank-{rank}.failed", json.dumps(reason))
+    with suppress(ChimeraError):  # a full disk must not hide what went wrong
+        write_text(folder / f"rank-{rank}.failed", json.dumps(reason))
 
 
 def _alone(member: Membership, folder: Path, error: Exception) -> RunError:

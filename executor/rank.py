@@ -33,6 +33,10 @@ def main() -> None:
     payload = json.loads((folder / "payload.json").read_text())
     member = import_module("executor.member")
     member.serve(target, payload, found, folder, gather=False)
+    # All is written: what torch's threads do while the interpreter is torn down must not end a good run badly.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _die_with_parent() -> None:

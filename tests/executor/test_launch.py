@@ -49,6 +49,10 @@ def _no_process_is_left(tmp_path: Path) -> Iterator[None]:
     assert _ranks_of(tmp_path) == []
 
 
+def test_a_rank_that_aborts_after_leaving_its_result_has_done_its_work(tmp_path: Path) -> None:
+    assert launch(f"{TARGETS}:abort_once_done", {}, ranks=2, output=tmp_path, deadline_s=60) == [0, 1]
+
+
 def test_results_come_back_in_rank_order(tmp_path: Path) -> None:
     results = launch(f"{TARGETS}:echo", {"text": "hello"}, ranks=2, output=tmp_path, deadline_s=60)
     assert [(r["rank"], r["sum"], r["given"]) for r in results] == [(0, 3.0, "hello"), (1, 3.0, "hello")]
