@@ -69,19 +69,30 @@ def validate(
     difference = gradient_difference(config, schedules, output=output / "gradients", seed=seed, width=width)
     if on_progress:
         on_progress("gradients compared with the single-process reference", 0.0)
+    wanted = SessionConfig(config, stages, microbatch_size, budget_s, output, seed, width=width, pace=pace)
     if compute == "paced" and pace is None:
-        pace = calibrate(
-            model, stages=min(stages, available_cores()), microbatch_size=microbatch_size,
-            budget_s=_PACE_SHARE * budget_s, output=output / "pace", seed=seed, on_progress=on_progress,
-        )  # fmt: skip
-    session_config = SessionConfig(config, stages, microbatch_size, budget_s, output, seed, width=width, pace=pace)
-    session = run_session(session_config, schedules, seconds=budget_s, on_progress=on_progress)
+        wanted = replace(wanted, pace=_own_pace(wanted, on_progress))
+    session = run_session(wanted, schedules, seconds=budget_s, on_progress=on_progress)
     cases = tuple(_case(name, item, session, microbatch_size, width) for name, item in schedules.items())
+    return _verdict(wanted, session, cases, difference, tolerance)
+
+
+def _own_pace(config: SessionConfig, on_progress: OnProgress | None) -> Profile:
+    """What paced stages sleep for when no profile says it: measured on as many ranks as there are cores."""
+    return calibrate(
+        config.model.name, stages=min(config.stages, available_cores()), microbatch_size=config.microbatch_size,
+        budget_s=_PACE_SHARE * config.budget_s, output=config.output / "pace", seed=config.seed, on_progress=on_progress,
+    )  # fmt: skip
+
+
+def _verdict(
+    config: SessionConfig, session: Session, cases: tuple[ValidationCase, ...], difference: float, tolerance: float
+) -> Validation:
     return Validation(
         machine=machine(),
-        compute=compute,
-        model=config.name,
-        microbatch_size=microbatch_size,
+        compute="real" if config.pace is None else "paced",
+        model=config.model.name,
+        microbatch_size=config.microbatch_size,
         calibration_s=session.calibration_s,
         repeat_noise=_repeat_noise(cases),
         drift=_drift(session.calibration_iterations),
@@ -90,7 +101,7 @@ def validate(
         gradients_match_reference=difference <= _GRADIENT_TOLERANCE,
         max_gradient_difference=difference,
         profile=session.profile,
-        provenance=provenance(seed=seed),
+        provenance=provenance(seed=config.seed),
     )
 
 
