@@ -61,7 +61,8 @@ def command(
     with progress(f"calibrating and running {', '.join(chosen)} in turns", expected) as advance:
         verdict = validate(
             chosen, model=model, stages=stages, microbatches=microbatches, microbatch_size=microbatch_size,
-            width=width, compute=compute, pace=None if profile is None else Profile.load(profile), tolerance=allowed, budget_s=budget_s, output=output, seed=seed, on_progress=advance,
+            width=width, compute=compute, pace=None if profile is None else Profile.load(profile),
+            tolerance=allowed, budget_s=budget_s, output=output, seed=seed, on_progress=advance,
         )  # fmt: skip
     if not is_leader():  # rank 0 has the same verdict, and tells it
         return 0

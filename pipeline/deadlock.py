@@ -32,7 +32,8 @@ def check_plan(plan: Plan, semantics: Semantics = "buffered") -> None:
 
     Raises ScheduleError if a message is sent before it is computed, is received as another one, has
     no counterpart, or is consumed before its receive is posted, if the compute actions are not the
-    schedule's, if weights change before their gradients are complete and all-reduced, and if the global order issues an action before what it waits for. About 5 us an action.
+    schedule's, if weights change before their gradients are complete and all-reduced, and if the
+    global order issues an action before what it waits for. About 5 us an action.
     """
     if semantics not in get_args(Semantics):
         raise InputError(f"semantics={semantics!r}", "is not known", f"use one of {', '.join(get_args(Semantics))}")

@@ -41,45 +41,53 @@ def walk(actions: Sequence[Sequence[Step]], stages: int, duration: Callable[[Act
     are positive integers, so an action starts strictly after the start of those it needs. About
     3 us an action.
     """
-    count = len(actions)
-    position, free = [0] * count, [0] * count
-    starts: list[list[int]] = [[] for _ in range(count)]
-    ends: list[list[int]] = [[] for _ in range(count)]
-    ended: dict[Result, int] = {}
-    waiting: dict[Result, list[int]] = {}
-    missing: dict[int, Result] = {}
-    heap: list[tuple[int, int]] = []
+    walker = _Walker(actions, stages)
+    for device in range(len(actions)):
+        walker.announce(device)
+    while walker.ready:
+        walker.perform_next(duration)
+    return Walk(walker.starts, walker.ends, walker.missing)
 
-    def announce(device: int) -> None:
+
+class _Walker:
+    """Where every device stands, which results exist since when, and who waits for which."""
+
+    def __init__(self, actions: Sequence[Sequence[Step]], stages: int) -> None:
+        self.actions, self.stages = actions, stages
+        self.starts: list[list[int]] = [[] for _ in actions]
+        self.ends: list[list[int]] = [[] for _ in actions]
+        self.missing: dict[int, Result] = {}
+        self.ready: list[tuple[int, int]] = []
+        self._ended: dict[Result, int] = {}
+        self._waiting: dict[Result, list[int]] = {}
+
+    def announce(self, device: int) -> None:
         """Put the device's next action into the heap once all that it needs has a time."""
-        if position[device] == len(actions[device]):
+        ends = self.ends[device]
+        if len(ends) == len(self.actions[device]):
             return
-        start = free[device]
-        for part in actions[device][position[device]].parts:
-            for needed in inputs_of(part, stages):
-                end = ended.get(needed)
+        start = ends[-1] if ends else 0
+        for part in self.actions[device][len(ends)].parts:
+            for needed in inputs_of(part, self.stages):
+                end = self._ended.get(needed)
                 if end is None:
-                    waiting.setdefault(needed, []).append(device)
-                    missing[device] = needed
+                    self._waiting.setdefault(needed, []).append(device)
+                    self.missing[device] = needed
                     return
                 start = max(start, end)
-        heappush(heap, (start, device))
+        heappush(self.ready, (start, device))
 
-    for device in range(count):
-        announce(device)
-    while heap:
-        start, device = heappop(heap)
-        action = actions[device][position[device]]
+    def perform_next(self, duration: Callable[[Action], int]) -> None:
+        """The action that can start first gets its slots, and wakes those that lacked its results."""
+        start, device = heappop(self.ready)
+        action = self.actions[device][len(self.ends[device])]
         end = start + sum(map(duration, action.parts))
-        starts[device].append(start)
-        ends[device].append(end)
-        free[device] = end
-        position[device] += 1
+        self.starts[device].append(start)
+        self.ends[device].append(end)
         for part in action.parts:
             for result in results_of(part):
-                ended[result] = end
-                for woken in waiting.pop(result, ()):
-                    del missing[woken]
-                    announce(woken)
-        announce(device)
-    return Walk(starts, ends, missing)
+                self._ended[result] = end
+                for woken in self._waiting.pop(result, ()):
+                    del self.missing[woken]
+                    self.announce(woken)
+        self.announce(device)

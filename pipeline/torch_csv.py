@@ -18,7 +18,7 @@ __all__ = ["Dialect", "plan_csv", "read_rows", "schedule_csv"]
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from pipeline.actions import Action, Kind, Step, parse_action
@@ -50,36 +50,37 @@ def read_rows(text: str, source: str, dialect: Dialect) -> tuple[tuple[Cell, ...
         table.pop()
     if not table:
         raise InputError(f"{source} is empty", "it holds no row of actions", "write one row of actions for each rank")
-    dropped = 0
-    rows = []
+    rows, dropped = [], 0
     for device, row in enumerate(table):
-        cells: list[Cell] = []
-        seen: dict[Step, int] = {}
-        for column, cell in enumerate(row):
-            content = cell.strip(" ")
-            if not content:
-                continue
-            if _SHARDING.fullmatch(content):
-                dropped += 1
-                continue
-            action = _read_cell(content, dialect, f"{source} row {device + 1} (device {device}), column {column + 1}")
-            for part in (action, *action.parts):
-                if seen.get(part, column) != column:
-                    raise ScheduleError(
-                        f"{source} row {device + 1} (device {device}), column {column + 1}: {part}",
-                        f"stands already in column {seen[part] + 1}",
-                        "remove one of them",
-                        device=device,
-                        position=len(cells),
-                    )
-                seen[part] = column
-            cells.append(Cell(action, column))
-        rows.append(tuple(cells))
+        contents = {column: cell.strip(" ") for column, cell in enumerate(row)}
+        kept = {column: text for column, text in contents.items() if text and not _SHARDING.fullmatch(text)}
+        dropped += sum(map(bool, contents.values())) - len(kept)
+        rows.append(_read_row(kept, device, source, dialect))
     if dropped:
         logging.getLogger(__name__).warning(
             "%s: %d UNSHARD/RESHARD actions dropped, our stages are not sharded", source, dropped
         )
     return tuple(rows)
+
+
+def _read_row(contents: Mapping[int, str], device: int, source: str, dialect: Dialect) -> tuple[Cell, ...]:
+    cells: list[Cell] = []
+    seen: dict[Step, int] = {}
+    for column, content in contents.items():
+        where = f"{source} row {device + 1} (device {device}), column {column + 1}"
+        action = _read_cell(content, dialect, where)
+        for part in (action, *action.parts):
+            if seen.get(part, column) != column:
+                raise ScheduleError(
+                    f"{where}: {part}",
+                    f"stands already in column {seen[part] + 1}",
+                    "remove one of them",
+                    device=device,
+                    position=len(cells),
+                )
+            seen[part] = column
+        cells.append(Cell(action, column))
+    return tuple(cells)
 
 
 def _read_cell(content: str, dialect: Dialect, where: str) -> Step:
