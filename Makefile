@@ -35,9 +35,11 @@ slurm:
 	scripts/slurm-cluster install
 
 test: lint
-	@# Pure computation side by side; what starts ranks needs the cores for itself.
+	@# Side by side what can be (a file stays with its worker); what is timed has the cores for itself.
 	$(BIN)/python -m pytest -n 2 tests/pipeline tests/simulator
-	$(BIN)/python -m pytest --nbmake --ignore tests/pipeline --ignore tests/simulator tests notebooks
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not timing" tests/executor tests/cli tests/calibration tests/*.py
+	$(BIN)/python -m pytest --nbmake -m timing tests/executor tests/cli tests/calibration tests/*.py
+	$(BIN)/python -m pytest --nbmake notebooks
 
 clean:
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -9,6 +9,7 @@ from calibration.session import available_cores
 
 
 @pytest.mark.multiprocess
+@pytest.mark.timing
 @pytest.mark.skipif(available_cores() < 2, reason="two ranks need a core each")
 def test_all_contestants_take_the_same_number_of_turns() -> None:
     found = measure("mlp-tiny", microbatches=2, size=2, rounds=2)

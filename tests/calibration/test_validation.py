@@ -80,6 +80,7 @@ def test_what_validation_cannot_do_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.multiprocess
 @pytest.mark.slow
+@pytest.mark.timing
 def test_the_loop_closes_on_this_machine(tmp_path: Path) -> None:
     """Real calibration, prediction and run. What noise cannot touch is asserted; its error is bounded loosely.
 
@@ -101,6 +102,7 @@ def test_the_loop_closes_on_this_machine(tmp_path: Path) -> None:
 
 @pytest.mark.multiprocess
 @pytest.mark.slow
+@pytest.mark.timing
 @pytest.mark.parametrize(("stages", "compute"), [(1, "real"), (2, "paced")])
 def test_the_loop_closes_for_two_copies_of_a_pipeline(stages: int, compute: str, tmp_path: Path) -> None:
     """Hybrid parallelism: real where there is a core a rank, else paced and labelled so."""

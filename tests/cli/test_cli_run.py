@@ -28,6 +28,7 @@ def test_costs_belong_to_paced_compute(
 
 @pytest.mark.slow
 @pytest.mark.multiprocess
+@pytest.mark.timing
 def test_a_paced_run_takes_its_time_and_says_so(chimera: Any, tmp_path: Path) -> None:
     costs = ("--compute", "paced", *UNIFORM, "--steps", 2)
     document = chimera("run", "chimera", *SIZE, "--stages", 4, *costs, "--output", tmp_path, "--json").document

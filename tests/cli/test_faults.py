@@ -18,7 +18,9 @@ RUN = ["run", "dapple", "--model", "gpt-tiny", "--stages", "2", "--microbatches"
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "from cli import main; main()", *RUN, "--steps", "2000", "--output", str(folder), *more]
+    # A job in the background starts with Ctrl-C ignored; a user's command does not.
+    script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from cli import main; main()"
+    command = [sys.executable, "-c", script, *RUN, "--steps", "2000", "--output", str(folder), *more]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -54,7 +56,7 @@ def test_a_killed_rank_ends_the_run_and_keeps_the_partial_timeline(tmp_path: Pat
 
 
 def test_a_hung_rank_meets_the_deadline_with_every_last_action(tmp_path: Path) -> None:
-    command = start(tmp_path, "--deadline", "25s")
+    command = start(tmp_path, "--deadline", "12s")
     ranks = ranks_in_mid_run(command, tmp_path)
     ranks[0].send_signal(signal.SIGSTOP)
     status, stderr = ending(command, ranks, within_s=60)

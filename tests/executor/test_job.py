@@ -130,6 +130,7 @@ def _pace(stages: int, milliseconds: float) -> tuple[dict[str, int], ...]:
 
 
 @pytest.mark.slow
+@pytest.mark.timing
 def test_paced_compute_takes_the_time_it_is_given(tmp_path: Path) -> None:
     # GPipe, F = 5 ms, B = 10 ms, D = 4, N = 4: (N + D - 1)(F + B) = 105 ms plus what messages cost,
     # on however few cores; the bubble ratio is (D-1)/(N+D-1) = 3/7.
@@ -145,6 +146,7 @@ def test_paced_compute_takes_the_time_it_is_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timing
 def test_paced_split_backwards_take_their_own_times(tmp_path: Path) -> None:
     # ZB-H1 at F = I = W = 5 ms, D = 4, N = 8: N (F + I + W) + (D - 1)(F + I - W) = 135 ms (arXiv 2401.10241).
     pace = tuple(

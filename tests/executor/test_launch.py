@@ -111,7 +111,11 @@ def test_a_port_that_is_taken_is_replaced(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGKILL, -signal.SIGKILL)])
 def test_ranks_do_not_survive_the_launcher(tmp_path: Path, number: signal.Signals, status: int) -> None:
     # Python ends itself with SIGINT when KeyboardInterrupt reaches the top: launch raises it again.
-    code = f"from pathlib import Path; from executor.launch import launch; launch('{TARGETS}:wait', {{}}, ranks=2, output=Path({str(tmp_path)!r}), deadline_s=60)"
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in background jobs
+        "from pathlib import Path; from executor.launch import launch\n"
+        f"launch('{TARGETS}:wait', {{}}, ranks=2, output=Path({str(tmp_path)!r}), deadline_s=60)"
+    )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
     _wait_for(lambda: len(list((tmp_path / "ranks").glob("waiting-*"))) == 2, 30)
     assert len(_ranks_of(tmp_path)) == 2
