@@ -41,6 +41,7 @@ def chimera(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["chimera", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "150")  # whatever the terminal, or who runs the tests, has
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
