@@ -2,66 +2,64 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "BACKWARD",
-    "BACKWARD_INPUT",
-    "BACKWARD_WEIGHT",
-    "FORWARD",
-    "P2P",
-    "PROFILE",
-    "as_text",
-    "per_chunk",
-    "predict",
-    "profile_from",
-]
+__all__ = ["Costs", "as_text", "per_chunk", "profile_from"]
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.output import duration_ns
 from pipeline.errors import InputError
-from pipeline.schedule import Plan, Schedule
+from pipeline.schedule import Schedule
 
 if TYPE_CHECKING:
-    from simulator import Prediction, Profile
+    from simulator import Profile
     from simulator.profile import SizeCost
 
-PROFILE = typer.Option(None, "--profile", help="A calibrated or a shipped profile: a file or a name.")
-FORWARD = typer.Option(None, "--forward", metavar="TIME", help="Forward of every stage, such as 1ms.")
-BACKWARD = typer.Option(None, "--backward", metavar="TIME", help="Full backward of every stage.")
-BACKWARD_INPUT = typer.Option(None, "--backward-input", metavar="TIME", help="Backward for inputs, where it is split.")
-BACKWARD_WEIGHT = typer.Option(None, "--backward-weight", metavar="TIME", help="Backward for weights, where it is split.")
-P2P = typer.Option(None, "--p2p", metavar="TIME", help="Latency of every message between devices; default 0ms.")
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What computation costs, as it is written on the command line."""
+
+    profile: Annotated[str | None, typer.Option("--profile", help="A calibrated or a shipped profile: a file or a name.")] = None
+    forward: Annotated[
+        str | None, typer.Option("--forward", metavar="TIME", help="Forward of every stage, such as 1ms.")
+    ] = None
+    backward: Annotated[str | None, typer.Option("--backward", metavar="TIME", help="Full backward of every stage.")] = None
+    backward_input: Annotated[
+        str | None, typer.Option("--backward-input", metavar="TIME", help="Backward for inputs, where it is split.")
+    ] = None
+    backward_weight: Annotated[
+        str | None, typer.Option("--backward-weight", metavar="TIME", help="Backward for weights, where it is split.")
+    ] = None
+
+    def used(self) -> dict[str, str]:
+        """The options that were given, as they were given."""
+        given = ((f"--{field.name.replace('_', '-')}", getattr(self, field.name)) for field in fields(self))
+        return {option: text for option, text in given if text is not None}
 
 
-def profile_from(profile: str | None, *durations: str | None) -> Profile:
-    """The profile that a command line means; `durations` in the order of the options above.
+def profile_from(costs: Costs, p2p: str | None = None) -> Profile:
+    """The profile that a command line means; `p2p` is the latency of messages between equal stages.
 
-    Raises InputError for none, for both kinds, and for half of one.
+    Raises InputError for no costs, for both kinds, and for half of one.
     """
     from simulator import Profile
 
-    used = _used(*durations)
-    if profile is not None:
+    used = costs.used() | ({} if p2p is None else {"--p2p": p2p})
+    if costs.profile is not None:
+        del used["--profile"]
         if used:
             raise InputError(f"--profile with {', '.join(used)}", "are two kinds of costs", "give one of them")
-        return Profile.load(profile)
+        return Profile.load(costs.profile)
     _check_complete(used)
     found = {option.removeprefix("--").replace("-", "_"): duration_ns(option, text) for option, text in used.items()}
     return Profile.uniform(**found)
 
 
-def as_text(profile: str | None, *durations: str | None) -> str:
+def as_text(costs: Costs) -> str:
     """The options as they were given, to be copied into the next command."""
-    given = {"--profile": profile} if profile is not None else _used(*durations)
-    return " ".join(f"{option} {text}" for option, text in given.items())
-
-
-def _used(*durations: str | None) -> dict[str, str]:
-    options = ("--forward", "--backward", "--backward-input", "--backward-weight", "--p2p")
-    return {option: text for option, text in zip(options, durations, strict=True) if text is not None}
+    return " ".join(f"{option} {text}" for option, text in costs.used().items())
 
 
 def _check_complete(used: dict[str, str]) -> None:
@@ -75,15 +73,6 @@ def _check_complete(used: dict[str, str]) -> None:
         raise InputError(f"{halves[0]} alone", "is half a backward", "give --backward-input and --backward-weight")
     if not halves and "--backward" not in used:
         raise InputError("--forward alone", "leaves the backward unknown", f"give {example}")
-
-
-def predict(schedule: Schedule | Plan, profile: Profile, **options: Any) -> Prediction:
-    """`simulator.simulate` at the costs of the command line, with all that was assumed about them."""
-    from simulator import simulate
-
-    machine, assumptions = per_chunk(profile, schedule.schedule if isinstance(schedule, Plan) else schedule)
-    prediction = simulate(schedule, machine, **options)
-    return replace(prediction, assumptions=(*prediction.assumptions, *assumptions)) if assumptions else prediction
 
 
 def per_chunk(profile: Profile, schedule: Schedule) -> tuple[Profile, tuple[str, ...]]:
@@ -100,7 +89,8 @@ def per_chunk(profile: Profile, schedule: Schedule) -> tuple[Profile, tuple[str,
         f"each of the {schedule.stages} stages takes {schedule.devices}/{schedule.stages} of the given times: "
         "the same model, cut finer than one stage a device"
     )
-    return replace(profile, layers=(replace(layer, costs=costs),)), (assumption,)
+    parameters = round(layer.parameters * schedule.devices / schedule.stages)
+    return replace(profile, layers=(replace(layer, costs=costs, parameters=parameters),)), (assumption,)
 
 
 def _share(cost: SizeCost, numerator: int, denominator: int) -> SizeCost:

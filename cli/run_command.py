@@ -12,6 +12,7 @@ import typer
 
 from cli import costs
 from cli import training_options as options
+from cli.option_groups import grouped
 from cli.output import duration_ns, usable_folder
 from cli.progress import progress
 from cli.run_report import report_one, report_several
@@ -43,8 +44,6 @@ Examples:
 
     chimera run chimera --model gpt-tiny --stages 4 --microbatches 4 --compute paced --forward 20ms --backward 40ms
 """
-_Given = tuple[str | None, str | None, str | None, str | None, str | None]
-"""--profile, --forward, --backward, --backward-input, --backward-weight"""
 
 
 class Compute(StrEnum):
@@ -54,6 +53,7 @@ class Compute(StrEnum):
     PACED = "paced"
 
 
+@grouped
 def command(
     names: list[str] = typer.Argument(..., metavar="NAME...", help="Schedules' names, or one CSV or JSON file."),
     model: str = typer.Option(..., "--model", help="A shipped model's name."),
@@ -74,11 +74,7 @@ def command(
     checkpoint_every: int = options.CHECKPOINT_EVERY,
     resume: bool = options.RESUME,
     compute: Compute = typer.Option(Compute.REAL, "--compute", help="real; paced is for more ranks than cores."),
-    profile: str | None = costs.PROFILE,
-    forward: str | None = costs.FORWARD,
-    backward: str | None = costs.BACKWARD,
-    backward_input: str | None = costs.BACKWARD_INPUT,
-    backward_weight: str | None = costs.BACKWARD_WEIGHT,
+    pace: costs.Costs = costs.Costs(),
     seed: int = options.SEED,
     deadline: str = typer.Option("5min", "--deadline", help="End a run in which no rank has moved for so long, with their last actions."),
     output: Path = typer.Option(Path("out/run"), "--output", help="Folder for timeline, losses and memory."),
@@ -98,7 +94,7 @@ def command(
     schedules = [select(name, stages, microbatches, settings) for name in dict.fromkeys(names)]
     if len({each.name for each in schedules}) < len(schedules):
         raise InputError(f"schedules {', '.join(names)}", "two have the same name", "name each of them once")
-    paced = [_pace(compute, each, (profile, forward, backward, backward_input, backward_weight)) for each in schedules]
+    paced = [_pace(compute, each, pace) for each in schedules]
     if compute is Compute.PACED and (len(schedules) > 1 or checkpoint_every or resume):
         what = "several schedules" if len(schedules) > 1 else "a checkpoint"
         raise InputError(f"{what} with paced compute", "where nothing is learnt", "give --compute real")
@@ -135,10 +131,10 @@ def _run(
         report_several(several, output, as_json=as_json)
 
 
-def _pace(compute: Compute, schedule: Schedule, given: _Given) -> Profile | None:
+def _pace(compute: Compute, schedule: Schedule, given: costs.Costs) -> Profile | None:
     """The costs that stages sleep for; None for real compute, which takes none."""
     if compute is Compute.PACED:
-        return costs.per_chunk(costs.profile_from(*given, None), schedule)[0]
-    if text := costs.as_text(*given, None):
+        return costs.per_chunk(costs.profile_from(given), schedule)[0]
+    if text := costs.as_text(given):
         raise InputError(f"{text} with real compute", "what is computed takes its own time", "give --compute paced")
     return None

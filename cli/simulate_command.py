@@ -4,17 +4,19 @@ from __future__ import annotations
 
 __all__ = ["HELP", "command"]
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from cli import costs
+from cli.costs import Costs, as_text
 from cli.explanation import EXPLAIN, explained, print_explanation
+from cli.network_options import NetworkOptions, network_key
+from cli.option_groups import grouped
 from cli.output import caption, drawable, draws_into, note, percent, print_json, print_table, writable_file
+from cli.prediction_options import PredictionOptions, Question, predict
 from cli.selection import SETTINGS, select_plan
-from cli.what_if import CAPACITY, SLOW_DEVICE, capacity_bytes, memory_key, memory_note, slow_devices
+from cli.what_if import WhatIfOptions, capacity_bytes, memory_key, memory_note
 from pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
@@ -32,32 +34,16 @@ Examples:
 """
 
 
-class Engine(StrEnum):
-    """Which engine predicts."""
-
-    AUTO = "auto"
-    SIMPY = "simpy"
-    COMPILED = "compiled"
-
-
+@grouped
 def command(
     name: str = typer.Argument(..., help="A schedule's name, or a CSV or JSON file."),
     stages: int | None = typer.Option(None, "--stages", help="Devices of the pipeline, D."),
     microbatches: int | None = typer.Option(None, "--microbatches", help="Micro-batches per iteration, N."),
     settings: list[str] = SETTINGS,
-    profile: str | None = costs.PROFILE,
-    forward: str | None = costs.FORWARD,
-    backward: str | None = costs.BACKWARD,
-    backward_input: str | None = costs.BACKWARD_INPUT,
-    backward_weight: str | None = costs.BACKWARD_WEIGHT,
-    p2p: str | None = costs.P2P,
-    microbatch_size: int | None = typer.Option(None, "--microbatch-size", help="Samples in a micro-batch, B."),
-    width: int = typer.Option(1, "--width", help="Data-parallel copies of the pipeline, W."),
-    engine: Engine = typer.Option(Engine.SIMPY, "--engine", help="simpy (reference), compiled, or auto."),
-    samples: int = typer.Option(0, "--samples", help="Draws from the profile's jitter, for an interval."),
-    seed: int = typer.Option(0, "--seed", help="Seed of the draws."),
-    slow_device: list[str] = SLOW_DEVICE,
-    capacity: str | None = CAPACITY,
+    costs: Costs = Costs(),
+    network: NetworkOptions = NetworkOptions(),
+    how: PredictionOptions = PredictionOptions(),
+    changes: WhatIfOptions = WhatIfOptions(),
     trace: Path | None = typer.Option(None, "--trace", help="Write a Chrome trace (Perfetto opens it)."),
     plot: Path | None = typer.Option(None, "--plot", help="Draw the predicted timeline."),
     explain: bool = EXPLAIN,
@@ -66,41 +52,61 @@ def command(
     """Predicts one schedule."""
     writable_file(trace)
     drawable(plot)
-    size = capacity_bytes(capacity)
-    planned = select_plan(name, stages, microbatches, settings, width)
-    prediction = costs.predict(
-        planned,
-        costs.profile_from(profile, forward, backward, backward_input, backward_weight, p2p),
-        microbatch_size=microbatch_size, width=width, engine=engine.value, samples=samples, seed=seed,
-        slow_devices=slow_devices(slow_device),
-    )  # fmt: skip
+    size = capacity_bytes(changes.capacity)
+    planned = select_plan(name, stages, microbatches, settings, how.width)
+    (prediction,) = predict([planned], Question(costs, network, how, changes))
     explanation = explained(prediction, planned, size) if explain else None
     if as_json:
         found = {} if explanation is None else {"explain": explanation.as_json()}
-        print_json({**prediction.as_json(), **found, **memory_key(prediction, size)})
+        print_json({**prediction.as_json(), **network_key(prediction), **found, **memory_key(prediction, size)})
     else:
         _print(prediction)
         memory_note(prediction, size)
         if explanation is not None:
             print_explanation(explanation)
-    if trace is not None:
-        import json
-
-        from pipeline.atomic_file import write_text
-        from pipeline.trace import chrome_trace
-
-        write_text(trace, json.dumps(chrome_trace({"predicted": prediction.timeline})))
-        note(f"trace: {trace} (open it in Perfetto or chrome://tracing)")
+    _write_trace(prediction, trace)
     draws_into(plot, lambda path: _draw(prediction, path))
     if not as_json:
         shape = f"--stages {prediction.schedule.devices} --microbatches {prediction.schedule.microbatches}"
-        given = costs.as_text(profile, forward, backward, backward_input, backward_weight, p2p)
-        note(f"next: chimera compare {shape} {given}")
+        note(f"next: chimera compare {shape} {as_text(costs)}")
+
+
+def _write_trace(prediction: Prediction, trace: Path | None) -> None:
+    if trace is None:
+        return
+    import json
+
+    from pipeline.atomic_file import write_text
+    from pipeline.trace import chrome_trace
+
+    write_text(trace, json.dumps(chrome_trace({"predicted": prediction.timeline})))
+    note(f"trace: {trace} (open it in Perfetto or chrome://tracing)")
 
 
 def _print(prediction: Prediction) -> None:
     """Metrics, then one line a device, then what was assumed."""
-    schedule, metrics = prediction.schedule, prediction.metrics
+    schedule = prediction.schedule
+    shape = f"D={schedule.devices} N={schedule.microbatches} W={prediction.width}"
+    title = f"{schedule.name} {shape}, predicted by {prediction.engine}"
+    print_table(title, ("metric", "value"), _metrics(prediction))
+    devices = [
+        (
+            str(device.device),
+            format_ns(device.busy_ns),
+            format_ns(device.idle_ns),
+            f"{prediction.peak_activations[device.device]:g}",
+            format_bytes(device.peak_memory_bytes) if device.peak_memory_bytes else "-",
+            str(prediction.weights_copies[device.device]),
+        )
+        for device in prediction.metrics.per_device
+    ]
+    print_table("Devices", ("device", "busy", "idle", "peak activations", "peak memory", "stages held"), devices)
+    for assumption in prediction.assumptions:
+        note(f"assumed: {assumption}")
+
+
+def _metrics(prediction: Prediction) -> list[tuple[str, str]]:
+    metrics = prediction.metrics
     rows = [
         ("iteration", format_ns(metrics.iteration_ns)),
         ("pipeline (first compute to last)", format_ns(metrics.pipeline_ns)),
@@ -116,22 +122,7 @@ def _print(prediction: Prediction) -> None:
     if prediction.interval_s is not None:
         low, middle, high = (format_ns(value * 1e9) for value in prediction.interval_s)
         rows.append(("iteration with jitter: 5 %, 50 %, 95 %", f"{low}, {middle}, {high}"))
-    shape = f"D={schedule.devices} N={schedule.microbatches} W={prediction.width}"
-    print_table(f"{schedule.name} {shape}, predicted by {prediction.engine}", ("metric", "value"), rows)
-    devices = [
-        (
-            str(device.device),
-            format_ns(device.busy_ns),
-            format_ns(device.idle_ns),
-            f"{prediction.peak_activations[device.device]:g}",
-            format_bytes(device.peak_memory_bytes) if device.peak_memory_bytes else "-",
-            str(prediction.weights_copies[device.device]),
-        )
-        for device in metrics.per_device
-    ]
-    print_table("Devices", ("device", "busy", "idle", "peak activations", "peak memory", "stages held"), devices)
-    for assumption in prediction.assumptions:
-        note(f"assumed: {assumption}")
+    return rows
 
 
 def _draw(prediction: Prediction, path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["CAPACITY", "SLOW_DEVICE", "capacity_bytes", "memory_key", "memory_note", "slow_devices"]
+__all__ = ["WhatIfOptions", "capacity_bytes", "memory_key", "memory_note", "slow_devices"]
 
+from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,10 +18,18 @@ if TYPE_CHECKING:
     from simulator import Prediction
     from simulator.what_if import OutOfMemory
 
-SLOW_DEVICE = typer.Option(
-    [], "--slow-device", metavar="DEVICE=FACTOR", help="What if a device computed FACTOR times as long; repeatable."
-)
-CAPACITY = typer.Option(None, "--capacity", metavar="SIZE", help="Memory of a device: who runs out first, and where.")
+
+@dataclass(frozen=True, slots=True)
+class WhatIfOptions:
+    """Changed conditions, as they are written on the command line."""
+
+    slow_device: Annotated[
+        list[str],
+        typer.Option("--slow-device", metavar="DEVICE=FACTOR", help="What if a device computed FACTOR times as long; repeatable."),
+    ] = field(default_factory=list)
+    capacity: Annotated[
+        str | None, typer.Option("--capacity", metavar="SIZE", help="Memory of a device: who runs out first, and where.")
+    ] = None
 
 
 def slow_devices(given: list[str]) -> dict[int, float]:

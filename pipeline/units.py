@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["format_bytes", "format_ns", "parse_bytes", "parse_ns"]
+__all__ = ["format_bandwidth", "format_bytes", "format_ns", "parse_bandwidth", "parse_bytes", "parse_ns"]
 
 import re
 from decimal import Decimal
@@ -15,6 +15,7 @@ _BYTES = {"B": 1} | {
     for power, prefix in enumerate("KMGT", start=1)
     for suffix, base in (("B", 1000), ("iB", 1024))
 }
+_BITS = {f"{prefix}bit": 1000**power for power, prefix in enumerate("KMGT", start=1)}
 _QUANTITY = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -29,6 +30,22 @@ def parse_ns(text: str) -> int:
 def parse_bytes(text: str) -> int:
     """Bytes of a size such as `16MiB` or `32GB`; raises InputError as `parse_ns` does."""
     return _parse(text, "size", {**_BYTES, "kB": 1000}, "16MiB, 32GB, 512KiB")
+
+
+def parse_bandwidth(text: str) -> float:
+    """Bytes per second of a bandwidth such as `10GB/s`, `800MiB/s` or `100Gbit/s`; raises InputError as `parse_ns` does.
+
+    A bandwidth of zero is refused too: nothing would ever arrive.
+    """
+    amount, slash, per = text.strip().rpartition("/")
+    if not slash or per.strip() != "s":
+        raise InputError(f"bandwidth {text!r}", "is not a size per second", "write 10GB/s, 800MiB/s, 100Gbit/s")
+    bits = amount.strip().endswith("bit")
+    units = _BITS if bits else {**_BYTES, "kB": 1000}
+    found = _parse(amount, "bandwidth", units, "10GB/s, 800MiB/s, 100Gbit/s") / (8 if bits else 1)
+    if not found:
+        raise InputError(f"bandwidth {text!r}", "is zero: nothing would ever arrive", "give a bandwidth above zero")
+    return found
 
 
 def _parse(text: str, noun: str, units: dict[str, int], examples: str) -> int:
@@ -53,6 +70,14 @@ def format_ns(ns: float) -> str:
         if abs(ns) >= _NS[unit]:
             return f"{ns / _NS[unit]:.4g} {unit}"
     return f"{ns:.4g} ns"
+
+
+def format_bandwidth(bytes_per_s: float) -> str:
+    """A bandwidth for people, in decimal units as networks are sold: `12.5 GB/s`."""
+    for unit in ("TB", "GB", "MB", "KB"):
+        if bytes_per_s >= _BYTES[unit]:
+            return f"{bytes_per_s / _BYTES[unit]:.4g} {unit}/s"
+    return f"{bytes_per_s:.4g} B/s"
 
 
 def format_bytes(size: float) -> str:

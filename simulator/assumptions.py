@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["assumptions", "has_sizes"]
+__all__ = ["assumptions", "has_memory", "has_sizes"]
 
 from simulator.durations import Durations
 from simulator.profile import Profile
@@ -10,9 +10,13 @@ from simulator.profile import Profile
 
 def has_sizes(profile: Profile) -> bool:
     """Whether the profile knows any bytes at all."""
+    return has_memory(profile) or any(cost.boundary_bytes for layer in profile.layers for cost in layer.costs)
+
+
+def has_memory(profile: Profile) -> bool:
+    """Whether the profile knows what devices hold; the size of messages alone says nothing about that."""
     return bool(profile.framework_bytes) or any(
-        layer.parameter_bytes or any(cost.activation_bytes or cost.boundary_bytes for cost in layer.costs)
-        for layer in profile.layers
+        layer.parameter_bytes or any(cost.activation_bytes for cost in layer.costs) for layer in profile.layers
     )
 
 
@@ -26,6 +30,8 @@ def assumptions(
         found.append(f"micro-batch size {durations.microbatch_size}: none was given")
     if not has_sizes(profile):
         found.append("memory and message sizes are not predicted: the profile holds no sizes")
+    elif not has_memory(profile):
+        found.append("memory is not predicted: the profile holds no sizes but those of messages")
     if sends and not profile.links:
         found.append("messages are free: the profile holds no links")
     if schedule.update != "flush":

@@ -6,7 +6,7 @@ __all__ = ["all_reduce_ns"]
 
 from math import ceil, log2
 
-from simulator.profile import AllReduceCost
+from simulator.profile import Algorithm, AllReduceCost
 
 
 def all_reduce_ns(cost: AllReduceCost, size_bytes: int, group: int) -> int:
@@ -21,13 +21,21 @@ def all_reduce_ns(cost: AllReduceCost, size_bytes: int, group: int) -> int:
     points = sorted((entry.size_bytes, entry.duration_ns) for entry in cost.measured if entry.group == group)
     if points:
         return _between(points, size_bytes)
+    return round(min(_formula_ns(cost, algorithm, size_bytes, group) for algorithm in _tried(cost.algorithm)))
+
+
+def _tried(algorithm: Algorithm) -> tuple[Algorithm, ...]:
+    return ("ring", "rabenseifner", "tree") if algorithm == "auto" else (algorithm,)
+
+
+def _formula_ns(cost: AllReduceCost, algorithm: Algorithm, size_bytes: int, group: int) -> float:
     rounds = ceil(log2(group))
     transfer = size_bytes * 1e9 / cost.bandwidth_bytes_per_s if cost.bandwidth_bytes_per_s else 0.0
-    if cost.algorithm == "ring":
-        return round(2 * (group - 1) * cost.latency_ns + 2 * (group - 1) / group * transfer)
-    if cost.algorithm == "rabenseifner":
-        return round(2 * rounds * cost.latency_ns + 2 * (group - 1) / group * transfer)
-    return round(2 * rounds * (cost.latency_ns + transfer))
+    if algorithm == "ring":
+        return 2 * (group - 1) * cost.latency_ns + 2 * (group - 1) / group * transfer
+    if algorithm == "rabenseifner":
+        return 2 * rounds * cost.latency_ns + 2 * (group - 1) / group * transfer
+    return 2 * rounds * (cost.latency_ns + transfer)
 
 
 def _between(points: list[tuple[int, int]], size: int) -> int:

@@ -36,8 +36,8 @@ _NARROW = 45
 
 def contention(workload: Workload) -> str | None:
     """Why the compiled engine cannot answer for this workload, or None if it can."""
-    if workload.network.shared:
-        return "messages of different pairs share a NIC"
+    if workload.network.contention:
+        return workload.network.contention
     shared = sharing_reason(workload)
     if shared:
         return shared

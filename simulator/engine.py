@@ -97,7 +97,7 @@ class _Run:
                     ends[position] = clock = int(env.now)
             elif code == SEND and not self.blocking:
                 clock += messages[target].send_overhead_ns
-                if self.workload.network.shared and clock > env._now:
+                if self.workload.network.contention and clock > env._now:
                     yield env.timeout(clock - env._now)
                 times.sent[target] = clock
                 self._transmit(target, clock)

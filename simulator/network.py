@@ -15,15 +15,25 @@ _FREE = LinkCost(queueing=False)
 class Network:
     """The links of a profile, for messages between numbered devices.
 
-    A message asks for resources (the directed link of its ordered pair; with shared NICs also the
-    sending and the receiving node's) and holds all of them from its start to its arrival.
+    A message asks for resources (the directed link of its ordered pair, or the link of both
+    directions where that is half duplex; with shared NICs also the sending and the receiving
+    node's) and holds all of them from its start to its arrival.
     """
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
         self._resources: dict[object, int] = {}
-        self.shared = profile.topology.shared_nic and profile.topology.devices_per_node is not None
-        """whether messages of different pairs contend"""
+        topology = profile.topology
+        self._nic = topology.shared_nic and topology.devices_per_node is not None
+        self.contention = self._contention()
+        """why messages of different pairs or directions contend, or None if they do not"""
+
+    def _contention(self) -> str | None:
+        if self._nic:
+            return "messages of different pairs share a NIC"
+        if any(link.queueing and link.half_duplex for link in self._profile.links.values()):
+            return "both directions of a link share it"
+        return None
 
     @property
     def resource_count(self) -> int:
@@ -59,8 +69,15 @@ class Network:
         link = self.link(source, target)
         if not link.queueing:
             return ()
-        keys: list[object] = [(source, target)]
+        one, other = sorted((source, target))
+        keys: list[object] = [("both", one, other) if link.half_duplex else (source, target)]
         size = self._profile.topology.devices_per_node
-        if self.shared and size is not None and source // size != target // size:
-            keys += [("out", source // size), ("in", target // size)]
+        if self._nic and size is not None and source // size != target // size:
+            keys += self._nics(source // size, target // size, half_duplex=link.half_duplex)
         return tuple(self._resources.setdefault(key, len(self._resources)) for key in keys)
+
+    def _nics(self, source: int, target: int, *, half_duplex: bool) -> list[object]:
+        """Of the nodes: a NIC sends and receives at once, unless its links are half duplex."""
+        if half_duplex:
+            return [("nic", source), ("nic", target)]
+        return [("out", source), ("in", target)]

@@ -11,6 +11,7 @@ __all__ = [
     "AllReduceCost",
     "Jitter",
     "LayerCost",
+    "LinkClass",
     "LinkCost",
     "Locality",
     "MeasuredReduce",
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from pipeline.schedule import Schedule
     from simulator.stage_costs import StageCosts
 
-Algorithm = Literal["ring", "rabenseifner", "tree"]
+LinkClass = Literal["local", "same_node", "other_node"]
+Algorithm = Literal["auto", "ring", "rabenseifner", "tree"]
+"""auto: the fastest of the three for the size and the group"""
 Count = Annotated[int, Ge(0)]
 Spread = Annotated[float, Ge(0)]
 Factor = Annotated[float, Ge(1)]
@@ -93,6 +96,8 @@ class LinkCost:
     send_overhead_ns: Count = 0
     receive_overhead_ns: Count = 0
     queueing: bool = True
+    half_duplex: bool = False
+    """both directions of a pair share one link (where messages queue)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,8 @@ class Topology:
     """Which devices share a node. None: all on one host, whose links are of class `local`.
 
     Otherwise devices k*n .. k*n+n-1 form a node and links are of class `same_node` or
-    `other_node`. With `shared_nic` all messages that leave (enter) a node queue for its one NIC.
+    `other_node`. With `shared_nic` all messages that leave (enter) a node queue for its one NIC;
+    where links between nodes are half duplex, what leaves and what enters queue for the same.
     """
 
     devices_per_node: Annotated[int, Ge(1)] | None = None
@@ -205,7 +211,7 @@ class Profile:
     partition: tuple[Annotated[int, Ge(1)], ...] | None = None
     """layers per stage, for schedules of that many stages; otherwise a balanced partition"""
     input_bytes_per_sample: Count = 0
-    links: Mapping[Literal["local", "same_node", "other_node"], LinkCost] = field(default_factory=dict)
+    links: Mapping[LinkClass, LinkCost] = field(default_factory=dict)
     topology: Topology = field(default_factory=Topology)
     all_reduce: AllReduceCost = field(default_factory=AllReduceCost)
     optimizer: OptimizerCost = field(default_factory=OptimizerCost)

@@ -1,0 +1,72 @@
+"""The table and the picture of `chimera compare`."""
+
+from __future__ import annotations
+
+__all__ = ["draw", "print_comparison"]
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli import closed_form
+from cli.output import caption, percent, print_table
+from pipeline.units import format_bytes, format_ns
+
+if TYPE_CHECKING:
+    from simulator import Prediction
+
+_COLUMNS = (
+    "schedule", "iteration", "x best", "closed form", "bubble ratio", "x lower bound", "activations", "peak memory",
+    "stages held", "samples/s",
+)  # fmt: skip
+
+
+def print_comparison(predictions: list[Prediction]) -> None:
+    """One line a prediction, in their order; with several depths, D is part of the name."""
+    best = predictions[0].metrics.iteration_ns
+    names = labels(predictions)
+    rows = [(name, *_row(prediction, best)) for name, prediction in zip(names, predictions, strict=True)]
+    several = len({prediction.schedule.devices for prediction in predictions}) > 1
+    depth = "" if several else f"D={predictions[0].schedule.devices} "
+    shape = f"{depth}N={predictions[0].schedule.microbatches}"
+    print_table(f"{shape}; bubble ratio = idle / (devices x pipeline)", _COLUMNS, rows)
+
+
+def labels(predictions: list[Prediction]) -> list[str]:
+    """A name for each: the schedule's, with its depth where there are several depths."""
+    several = len({prediction.schedule.devices for prediction in predictions}) > 1
+    return [item.schedule.name + (f" D={item.schedule.devices}" if several else "") for item in predictions]
+
+
+def _row(prediction: Prediction, best_ns: int) -> tuple[str, ...]:
+    metrics = prediction.metrics
+    peaks = [device.peak_memory_bytes or 0 for device in metrics.per_device]
+    return (
+        format_ns(metrics.iteration_ns),
+        f"{metrics.iteration_ns / best_ns:.3f}",
+        closed_form.cell(prediction),
+        percent(metrics.bubble_ratio),
+        f"{metrics.iteration_ns / 1e9 / prediction.lower_bound_s:.3f}",
+        f"{min(prediction.peak_activations):g}..{max(prediction.peak_activations):g}",
+        format_bytes(max(peaks)) if any(peaks) else "-",
+        str(max(prediction.weights_copies)),
+        _throughput(prediction),
+    )
+
+
+def _throughput(prediction: Prediction) -> str:
+    """Samples per second; nothing where the size of a micro-batch means nothing to the costs."""
+    known = None if prediction.profile.per_stage else prediction.metrics.throughput_samples_per_s
+    return "-" if known is None else f"{known:.4g}"
+
+
+def draw(predictions: list[Prediction], path: Path) -> None:
+    """All timelines in one picture."""
+    from cli.pictures.comparison import draw_comparison
+
+    timelines = (prediction.timeline for prediction in predictions)
+    draw_comparison(
+        dict(zip(labels(predictions), timelines, strict=True)),
+        path,
+        title="Predicted timelines, fastest first",
+        caption=caption(f"profile {predictions[0].profile.name}"),
+    )
