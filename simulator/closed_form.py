@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from pipeline.actions import Action, Kind
 from pipeline.schedule import Schedule
-from simulator.collectives import all_reduce_ns
+from simulator.collectives import all_reduce_ns, cost_among, global_ranks
 from simulator.durations import Durations
 from simulator.network import Network
 from simulator.profile import Profile
@@ -102,9 +102,11 @@ def _unoverlapped_ns(schedule: Schedule, durations: Durations, width: int, slot_
     w slots at the end and D/2 - 1 - w between the last backward of its larger stage, D - 1 - w,
     and that of its smaller one (figure 5); they hide the larger stage's all-reduce unless sync is "end".
     """
-    cost = replace(durations.profile.all_reduce, algorithm="rabenseifner")
-    depth, group = schedule.stages, schedule.replicas * width
-    reduce = [all_reduce_ns(cost, durations.stage(stage).gradient_bytes, group) for stage in range(depth)]
+    depth, reduce = schedule.stages, []
+    for stage in range(depth):
+        ranks = global_ranks(schedule.replica_devices(stage), schedule.devices, width)
+        cost = replace(cost_among(durations.profile, ranks), algorithm="rabenseifner")
+        reduce.append(all_reduce_ns(cost, durations.stage(stage).gradient_bytes, len(ranks)))
     if not any(reduce):
         return 0
     if schedule.name != "chimera":

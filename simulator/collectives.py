@@ -2,11 +2,50 @@
 
 from __future__ import annotations
 
-__all__ = ["all_reduce_ns"]
+__all__ = ["all_reduce_ns", "cost_among", "global_ranks", "rounds_of"]
 
+from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil, log2
 
-from simulator.profile import Algorithm, AllReduceCost
+from simulator.profile import Algorithm, AllReduceCost, LinkCost, Profile
+
+
+def global_ranks(members: Sequence[int], devices: int, width: int) -> list[int]:
+    """The ranks of these devices in all copies of the pipeline: copy w's device d has rank w x devices + d."""
+    return [copy * devices + member for copy in range(width) for member in members]
+
+
+def cost_among(profile: Profile, ranks: Sequence[int]) -> AllReduceCost:
+    """What an all-reduce among these ranks costs: its own costs, but no better than the links it lies on.
+
+    With nodes, its messages lie on the links between nodes if the ranks stand on several, and
+    within one otherwise: latency is the larger of the two, bandwidth the smaller. Measured entries
+    count for as many nodes as they were measured on.
+    """
+    size = profile.topology.devices_per_node
+    cost = profile.all_reduce
+    if size is None:
+        return cost
+    nodes = len({rank // size for rank in ranks})
+    link = profile.links.get("same_node" if nodes == 1 else "other_node", LinkCost())
+    bandwidths = [known for known in (cost.bandwidth_bytes_per_s, link.bandwidth_bytes_per_s) if known]
+    return replace(
+        cost,
+        latency_ns=max(cost.latency_ns, link.latency_ns),
+        bandwidth_bytes_per_s=min(bandwidths, default=None),
+        measured=tuple(entry for entry in cost.measured if entry.nodes == nodes),
+    )
+
+
+def rounds_of(cost: AllReduceCost, size_bytes: int, group: int) -> int:
+    """How many exchanges follow one another: 2(r-1) around a ring (or where only a time is measured), else 2 log2(r)."""
+    if group < 2:
+        return 0
+    if any(entry.group == group for entry in cost.measured):
+        return 2 * (group - 1)
+    fastest = min(_tried(cost.algorithm), key=lambda algorithm: _formula_ns(cost, algorithm, size_bytes, group))
+    return 2 * (group - 1) if fastest == "ring" else 2 * ceil(log2(group))
 
 
 def all_reduce_ns(cost: AllReduceCost, size_bytes: int, group: int) -> int:

@@ -68,6 +68,8 @@ class _Place:
     what: Literal["device", "message", "all-reduce"]
     number: int
     position: int = -1
+    until: int | None = None
+    """the moment at which the walk comes upon an all-reduce under way; None is its end"""
 
 
 class _Walk:
@@ -101,7 +103,7 @@ class _Walk:
             elif place.what == "message":
                 place = self._behind_message(place.number)
             else:
-                place = self._behind_all_reduce(place.number)
+                place = self._behind_all_reduce(place.number, place.until)
         first, *others = reversed(self._found) if self._found else (Piece("framework", 0, "nothing", 0, 0, ""),)
         path = (first._replace(waited_for=""), *(o if o.waited_for else o._replace(waited_for=_DEVICE) for o in others))
         ends = [0, *(piece.end_ns for piece in path)]
@@ -175,13 +177,15 @@ class _Walk:
         self._add("message", message.source, str(message.receive), start, arrived)
         if start > sent:
             before = self._held_the_link(number, start)
+            if before is None:
+                return self._behind_exchange(number, start)
             self._because(f"the link, held by {self._workload.messages[before].receive}")
             return _Place("message", before)
         self._because(f"device {message.source} to send it")
         return _Place("device", message.source, self._sent_at[number])
 
-    def _held_the_link(self, number: int, start: int) -> int:
-        """The message that freed a resource of this one just then; the longest if there are several."""
+    def _held_the_link(self, number: int, start: int) -> int | None:
+        """The message that freed a resource of this one just then; the longest if there are several, if any."""
         resources, messages = self._workload.messages[number].resources, self._workload.messages
         candidates = {
             other
@@ -189,14 +193,23 @@ class _Walk:
             for other in self._by_resource[resource]
             if other != number and self._times.arrived[other] == start
         }
-        if not candidates:
-            raise InputError("these times", "are not those of buffered messages", "explain a buffered prediction")
-        return max(candidates, key=lambda other: (messages[other].occupancy_ns, other))
+        return max(candidates, key=lambda other: (messages[other].occupancy_ns, other), default=None)
 
-    def _behind_all_reduce(self, number: int) -> _Place:
+    def _behind_exchange(self, number: int, start: int) -> _Place:
+        """From a message's start to the all-reduce that held a NIC of its way until then."""
+        ours = set(self._workload.messages[number].resources)
+        for other, (begun, ended) in enumerate(self._times.reduces):
+            collective = self._workload.collectives[other]
+            if begun < start <= ended and ours & set(collective.resources):
+                self._because(f"the NIC, held by the all-reduce of stage {collective.action.stage}")
+                return _Place("all-reduce", other, until=start)
+        raise InputError("these times", "are not those of buffered messages", "explain a buffered prediction")
+
+    def _behind_all_reduce(self, number: int, until: int | None) -> _Place:
         """From an all-reduce's end to its last member's launch, or to what kept a member busy."""
-        action, members, _ = self._workload.collectives[number]
+        action, members, *_ = self._workload.collectives[number]
         start, end = self._times.reduces[number]
+        end = end if until is None else until
         launches = {
             device: clock_after(self._workload, self._times, device, self._launched_at[number, device]) for device in members
         }

@@ -8,9 +8,10 @@ costs one or two events; `simulator.sharing` adds events where computations slow
 Time is integer nanoseconds. When no event is left while a device has
 actions left, the devices wait for one another for ever, and that is reported.
 
-Semantics are those of `pipeline.deadlock`. Buffered: as above. Rendezvous: a SEND or RECV holds its
+Semantics are those of `pipeline.deadlock`, and one more. Buffered: as above. Rendezvous: a SEND or RECV holds its
 device until the message has crossed the link, which starts when both stand there; batched: the same
-for a run of adjacent ones with one peer together.
+for a run of adjacent ones with one peer together. Stream: posting holds nobody, but every device's
+messages are served in the order in which it posted them (`simulator.streams`).
 
 With buffered messages and private links every moment is a maximum of sums of durations: for a fixed
 order nothing that gets faster can make anything later. That need not hold where messages share a
@@ -19,24 +20,31 @@ NIC or all-reduces of partly different groups queue: who comes first may change.
 
 from __future__ import annotations
 
-__all__ = ["run"]
+__all__ = ["Transport", "run"]
 
 from collections.abc import Generator
-from typing import Any
+from functools import partial
+from typing import Any, Literal, get_args
 
 import simpy
 
 from pipeline.errors import DeadlockError
 from pipeline.replay import Semantics
 from simulator.all_reduces import AllReduces
+from simulator.links import Links
 from simulator.sharing import Sharing, sharing_reason
+from simulator.streams import Streams
 from simulator.times import Times
 from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, Op, Workload
 
 Steps = Generator[simpy.Event, Any, None]
 
 
-def run(workload: Workload, work_ns: list[list[int]] | None = None, semantics: Semantics = "buffered") -> Times:
+Transport = Literal[Semantics, "stream"]
+"""What a transport makes wait: as `pipeline.deadlock` has it, or a communication stream a device (`simulator.streams`)."""
+
+
+def run(workload: Workload, work_ns: list[list[int]] | None = None, semantics: Transport = "buffered") -> Times:
     """Simulates one iteration; `work_ns[device][position]` replaces the workload's own durations.
 
     Raises DeadlockError naming which action of which device waits for what.
@@ -47,18 +55,25 @@ def run(workload: Workload, work_ns: list[list[int]] | None = None, semantics: S
 class _Run:
     """One iteration under way."""
 
-    def __init__(self, workload: Workload, work_ns: list[list[int]], semantics: Semantics) -> None:
+    def __init__(self, workload: Workload, work_ns: list[list[int]], semantics: Transport) -> None:
         self.env = simpy.Environment(initial_time=0)
         self.workload, self.work_ns = workload, work_ns
         self.times = Times.of(workload)
         self.sharing = Sharing(self.env, workload) if sharing_reason(workload) else None
-        self.blocking, self.grouped = semantics != "buffered", semantics == "batched"
+        self.blocking, self.grouped = semantics in get_args(Semantics)[1:], semantics == "batched"
+        self.links = Links(self.env, workload.network)
+        self.streams = self._streams() if semantics == "stream" else None
         self.position = [0] * len(workload.ops)
         self.clock = [0] * len(workload.ops)
-        self.free = [0] * workload.network.resource_count
         self.waiting: dict[int, simpy.Event] = {}
         self.served: dict[int, simpy.Event] = {}
-        self.all_reduces = AllReduces(self.env, workload, self.times, self.sharing, in_order=self.blocking)
+        self.all_reduces = AllReduces(
+            self.env, workload, self.times, self.sharing, self.links, in_order=semantics != "buffered"
+        )
+
+    def _streams(self) -> Streams:
+        ends = [(message.source, message.target) for message in self.workload.messages]
+        return Streams(ends, len(self.workload.ops), lambda number: self._transmit(number, int(self.env.now)))
 
     def result(self) -> Times:
         """Runs until nothing can happen any more."""
@@ -77,6 +92,8 @@ class _Run:
         env, times, messages = self.env, self.times, self.workload.messages
         starts, ends, work = times.starts[device], times.ends[device], self.work_ns[device]
         dispatch = self.workload.profile.overheads.dispatch_ns
+        # What others may be served before must be asked for at its own moment.
+        synchronous = self.links.contended or self.streams is not None
         clock = exchanged = 0
         for position, (code, _, needs, target) in enumerate(self.workload.ops[device]):
             self.position[device] = position
@@ -97,12 +114,19 @@ class _Run:
                     ends[position] = clock = int(env.now)
             elif code == SEND and not self.blocking:
                 clock += messages[target].send_overhead_ns
-                if self.workload.network.contention and clock > env._now:
+                if synchronous and clock > env._now:
                     yield env.timeout(clock - env._now)
                 times.sent[target] = clock
-                self._transmit(target, clock)
+                if self.streams is None:
+                    self._transmit(target, clock)
+                else:
+                    self.streams.post(device, target)
             elif code == RECEIVE and not self.blocking:
                 times.posted[target] = clock
+                if self.streams is not None:
+                    if clock > env._now:
+                        yield env.timeout(clock - env._now)
+                    self.streams.post(device, target)
             elif code in (SEND, RECEIVE):
                 if position >= exchanged:
                     exchanged = self._group_end(device, position)
@@ -112,19 +136,25 @@ class _Run:
         self.position[device] = len(self.workload.ops[device])
         self.clock[device] = clock
 
-    def _transmit(self, number: int, now: int) -> int:
-        """Puts a message on its link, behind whatever holds it, and wakes who waits for it; its arrival."""
-        message, free = self.workload.messages[number], self.free
-        start = now
-        for resource in message.resources:
-            start = max(start, free[resource])
-        self.times.arrived[number] = arrival = start + message.occupancy_ns
-        for resource in message.resources:
-            free[resource] = arrival
+    def _transmit(self, number: int, now: int) -> None:
+        """Puts a message on its link, behind whatever holds it."""
+        message = self.workload.messages[number]
+        if self.links.contended and message.resources:
+            told = partial(self._under_way, number)
+            self.links.ask((0, *message.receive), message.resources, message.occupancy_ns, told)
+        else:
+            self._under_way(number, now, self.links.hold(message.resources, message.occupancy_ns, now))
+
+    def _under_way(self, number: int, _start: int, arrival: int) -> None:
+        """Its arrival is known: whoever waits for it is woken, whoever it holds up goes on then."""
+        self.times.arrived[number] = arrival
         event = self.waiting.pop(number, None)
         if event is not None:
             event.succeed()
-        return arrival
+        if self.streams is not None:
+            self.links.at(arrival, partial(self.streams.finish, number))
+        elif self.blocking:
+            self.links.at(arrival, self.served[number].succeed)
 
     def _group_end(self, device: int, position: int) -> int:
         """The end of the messages that are posted together: one, or when batched all adjacent ones with one peer."""
@@ -153,16 +183,10 @@ class _Run:
             if event is None:
                 event = self.served[op.target] = self.env.event()
             else:
-                self.env.process(self._serve(op.target, event))
+                self._transmit(op.target, clock)
             events.append(event)
         yield self.env.all_of(events)
         return int(self.env.now)
-
-    def _serve(self, number: int, event: simpy.Event) -> Steps:
-        """Both ends are there: the message crosses its link."""
-        now = int(self.env.now)
-        yield self.env.timeout(self._transmit(number, now) - now)
-        event.succeed()
 
     def _synchronise(self, device: int, position: int, clock: int) -> Generator[simpy.Event, Any, int]:
         """Launches an all-reduce, or waits for one and takes the optimizer step; the time then."""

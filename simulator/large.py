@@ -121,6 +121,8 @@ def _plain_costs(durations: Durations, width: int) -> bool:
     schedule, profile = durations.schedule, durations.profile
     if schedule.update != "flush" or profile.cores is not None or profile.locality != Locality():
         return False
+    if profile.topology.devices_per_node is not None:
+        return False
     if any(link.queueing or link.send_overhead_ns or link.receive_overhead_ns for link in profile.links.values()):
         return False
     for stage in range(schedule.stages):

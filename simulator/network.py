@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Network"]
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pipeline.errors import InputError
@@ -74,6 +75,21 @@ class Network:
         size = self._profile.topology.devices_per_node
         if self._nic and size is not None and source // size != target // size:
             keys += self._nics(source // size, target // size, half_duplex=link.half_duplex)
+        return tuple(self._resources.setdefault(key, len(self._resources)) for key in keys)
+
+    def nics(self, members: Sequence[int], ranks: Sequence[int]) -> tuple[int, ...]:
+        """Numbers of the shared NICs, of the nodes of `members`, that an all-reduce among `ranks` crosses.
+
+        All of them, both ways, if the ranks stand on several nodes: every exchange passes each node once.
+        """
+        size = self._profile.topology.devices_per_node
+        if not self._nic or size is None or len({rank // size for rank in ranks}) == 1:
+            return ()
+        half_duplex = self.link(0, size).half_duplex
+        keys = dict.fromkeys(
+            key for node in sorted({member // size for member in members})
+            for key in self._nics(node, node, half_duplex=half_duplex)
+        )  # fmt: skip
         return tuple(self._resources.setdefault(key, len(self._resources)) for key in keys)
 
     def _nics(self, source: int, target: int, *, half_duplex: bool) -> list[object]:

@@ -115,16 +115,19 @@ class Topology:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredReduce:
-    """One measured all-reduce of `size_bytes` over `group` ranks."""
+    """One measured all-reduce of `size_bytes` over `group` ranks, which stood on so many nodes."""
 
     group: Annotated[int, Ge(2)]
     size_bytes: Count
     duration_ns: Count
+    nodes: Annotated[int, Ge(1)] = 1
 
 
 @dataclass(frozen=True, slots=True)
 class AllReduceCost:
     """Alpha-beta cost of an all-reduce; a measured table, where it covers the group, comes first.
+
+    Where ranks stand on nodes, the links between them count too (`simulator.collectives`).
 
     While an all-reduce and computation share a device, each runs slower by its factor.
     """

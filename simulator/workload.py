@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pipeline.actions import Action, Step
 from pipeline.schedule import Plan
-from simulator.collectives import all_reduce_ns
+from simulator.collectives import all_reduce_ns, cost_among, global_ranks, rounds_of
 from simulator.durations import Durations
 from simulator.network import Network
 from simulator.profile import Locality, Profile
@@ -32,11 +32,16 @@ class Message(NamedTuple):
 
 
 class Collective(NamedTuple):
-    """One all-reduce: the devices that must launch it and how long it takes."""
+    """One all-reduce: the devices that must launch it, how long it takes, and the NICs it crosses.
+
+    It crosses them in so many exchanges one after another, each of which holds all of them.
+    """
 
     action: Action
     members: tuple[int, ...]
     duration_ns: int
+    resources: tuple[int, ...] = ()
+    rounds: int = 1
 
 
 # Half the time of Message(...), and there is one for every third action.
@@ -75,7 +80,7 @@ class Workload:
             _message((*wire, *costs[kind])) for wire, kind in zip(structure.wires, structure.wires_alike, strict=True)
         ]
         self.collectives = [
-            Collective(action, members, self._all_reduce_ns(action, members))
+            self._collective(action, members)
             for action, members in structure.collectives
         ]
         self.work_ns = self._work() if self.profile.locality == Locality() else self._work_by_order()
@@ -88,9 +93,13 @@ class Workload:
         overheads = (link.send_overhead_ns, link.receive_overhead_ns)
         return (size, occupancy, *overheads, network.resources(source, target))
 
-    def _all_reduce_ns(self, action: Action, members: tuple[int, ...]) -> int:
+    def _collective(self, action: Action, members: tuple[int, ...]) -> Collective:
         size = self.durations.stage(action.stage).gradient_bytes
-        return all_reduce_ns(self.profile.all_reduce, size, len(members) * self.width)
+        ranks = global_ranks(members, self.plan.schedule.devices, self.width)
+        cost = cost_among(self.profile, ranks)
+        duration, rounds = all_reduce_ns(cost, size, len(ranks)), rounds_of(cost, size, len(ranks))
+        resources = self.network.nics(members, ranks) if duration else ()
+        return Collective(action, members, duration, resources, rounds)
 
     def _work(self) -> list[list[int]]:
         costs = [0 if example is None else self._action_ns(example) for example in self.structure.kinds]
