@@ -21,7 +21,7 @@ from calibration.estimate import Context, InPlace, Observation, Start
 from calibration.fit import Line, fit_line
 from calibration.statistics import relative_spread
 from pipeline.actions import Kind
-from pipeline.models import Layer, ModelConfig, config_dict, layers
+from pipeline.models import Layer, ModelConfig, config_dict, input_bytes, layers
 from pipeline.partition import default_partition
 from simulator.profile import (
     AllReduceCost,
@@ -69,7 +69,7 @@ def fit_profile(name: str, found: Measurements, provenance: Mapping[str, object]
         name=name,
         layers=_layers(found, stage_ns),
         model=config_dict(found.config),
-        input_bytes_per_sample=_input_bytes(found),
+        input_bytes_per_sample=input_bytes(found.config),
         links={"local": _link(found, gap)},
         all_reduce=_all_reduce(found),
         optimizer=_optimizer(found),
@@ -171,10 +171,6 @@ def _layer(layer: Layer, probe: Mapping[str, Any], size: int, times: Mapping[str
         backward_workspace_bytes=probe["backward_workspace_bytes"],
     )
     return LayerCost(layer.name, (cost,), layer.kind, layer.parameters, layer.parameters * _PARAMETER_BYTES)
-
-
-def _input_bytes(found: Measurements) -> int:
-    return 8 * found.config.sequence if found.config.family == "gpt" else 4 * found.config.features
 
 
 def _boundary_bytes(found: Measurements) -> int:

@@ -77,7 +77,7 @@ class _Probe:
         (self.module,) = build_layers(config, [index], seed=seed)
         self.config, self.batch = config, microbatch(config, size, seed=seed, iteration=0, number=0)
         self.last = index == len(layers(config)) - 1
-        self.sample = self.batch.inputs if index == 0 else _hidden(config, size)
+        self.sample = self.batch.inputs if index == 0 else torch.randn(size, *layers(config)[index - 1].boundary_shape)
 
     def forward(self, given: Tensor) -> Tensor:
         """The layer's output, or the loss."""
@@ -121,11 +121,6 @@ class _Probe:
             "forward_workspace_bytes": ahead.peak_bytes - ahead.net_bytes + output_bytes,
             "backward_workspace_bytes": behind.peak_bytes,
         }
-
-
-def _hidden(config: ModelConfig, size: int) -> Tensor:
-    shape = (size, config.sequence, config.hidden) if config.family == "gpt" else (size, config.hidden)
-    return torch.randn(shape)
 
 
 def _fresh(sample: Tensor) -> Tensor:

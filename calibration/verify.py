@@ -11,7 +11,7 @@ from pathlib import Path
 from executor.cases import Case, Job
 from executor.launch import launch
 from pipeline.files import schedule_json
-from pipeline.models import GPT, ModelConfig, config_dict
+from pipeline.models import BERT, CNN, GPT, ModelConfig, config_dict
 from pipeline.schedule import Schedule
 
 _DEADLINE_S = 300.0
@@ -37,6 +37,10 @@ def gradient_difference(config: ModelConfig, schedules: Mapping[str, Schedule], 
 
 
 def _narrow(config: ModelConfig) -> ModelConfig:
-    if isinstance(config, GPT):
-        return replace(config, hidden=2 * config.heads, sequence=min(config.sequence, 16), positions=0)
-    return replace(config, hidden=min(config.hidden, 16))
+    match config:
+        case GPT() | BERT():
+            return replace(config, hidden=2 * config.heads, sequence=min(config.sequence, 16), positions=0)
+        case CNN():
+            return replace(config, channels=min(config.channels, 8), groups=4, image=min(config.image, 8))
+        case _:
+            return replace(config, hidden=min(config.hidden, 16))

@@ -61,7 +61,10 @@ class Job:
     checkpoint_every: int = 0
     resume: bool = False
     held_out: int = 0
-    """samples kept out of training on which classifiers are scored at the end"""
+    """samples kept out of training that are scored at the end; fewer where they are long texts"""
+    data: str = ""
+    """see `executor.data.Source`; empty: what the model's family is trained on by default"""
+    data_dir: str | None = None
     seconds: float | None = None
     """no further round after so long (at least three are run); None: all rounds"""
 

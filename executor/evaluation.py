@@ -11,7 +11,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from executor.data import Microbatch
-from executor.modules import boundary_shape, loss_of
+from executor.modules import Output, loss_of
+from executor.modules.encoder import IGNORED
 from executor.setup import Prepared
 
 _ROWS = 256
@@ -23,7 +24,7 @@ class Score(NamedTuple):
 
     samples: int = 0
     predictions: int = 0
-    """one a sample, or one a token"""
+    """one a sample, or one a token that is to be predicted"""
     correct: int = 0
     loss: float = 0.0
     """mean loss times samples"""
@@ -52,22 +53,24 @@ def _chunk(item: Prepared, batch: Microbatch) -> Score:
     for stage, device in enumerate(row):
         if device == item.device:
             if stage and row[stage - 1] != device:
-                value = _receive(item, row[stage - 1], len(batch.inputs))
+                shape = (len(batch.inputs), *item.boundary(stage - 1))
+                value = _receive(item, row[stage - 1], shape)
             value = item.runtime.stages[stage].weights.newest.module(value)
             if stage + 1 < len(row) and row[stage + 1] != device:
                 dist.send(value.contiguous(), row[stage + 1])
     return _score(item, value, batch.targets.to(value.device)) if row[-1] == item.device else Score()
 
 
-def _receive(item: Prepared, source: int, rows: int) -> Tensor:
-    shape = (rows, *boundary_shape(item.config))
+def _receive(item: Prepared, source: int, shape: tuple[int, ...]) -> Tensor:
     tensor = torch.empty(shape, dtype=item.precision.messages, device=item.context.device)
     dist.recv(tensor, source)
     return tensor
 
 
-def _score(item: Prepared, output: Tensor, targets: Tensor) -> Score:
-    right = output.argmax(-1) == targets
-    return Score(
-        len(targets), right.numel(), int(right.sum()), float(loss_of(item.config, output, targets)) * len(targets)
-    )
+def _score(item: Prepared, output: Output, targets: Tensor) -> Score:
+    loss = float(loss_of(item.config, output, targets)) * len(targets)
+    if isinstance(output, tuple):  # BERT: of its two heads, the one for tokens
+        output, targets = output[0][:, 1:], targets[:, 1:]
+    asked = targets != IGNORED
+    right = (output.argmax(-1) == targets) & asked
+    return Score(len(targets), int(asked.sum()), int(right.sum()), loss)

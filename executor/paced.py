@@ -49,15 +49,19 @@ def pause_until(deadline_ns: int) -> None:
 
 
 class PacedStage:
-    """See `executor.stage.StageWork`; `shape` and `dtype` are those of one sample's message."""
+    """See `executor.stage.StageWork`.
+
+    `given` and `output` are the shapes of one sample as it enters and leaves the stage, `given` of None that of the
+    first one, which has no gradient to send; `dtype` is that of messages.
+    """
 
     def __init__(
-        self, weights: Weights, pace: Pace, *, rows: int, shape: tuple[int, ...], first: bool, recompute: bool,
-        dtype: torch.dtype,
+        self, weights: Weights, pace: Pace, *, rows: int, given: tuple[int, ...] | None, output: tuple[int, ...],
+        recompute: bool, dtype: torch.dtype,
     ) -> None:  # fmt: skip
         self.weights, self._dtype = weights, dtype
-        self._pace, self._rows, self._shape = pace, rows, shape
-        self._first, self._recompute = first, recompute
+        self._pace, self._rows, self._given, self._output = pace, rows, given, output
+        self._recompute = recompute
         self._kept: dict[tuple[int, int], tuple[int, Tensor]] = {}
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1)
@@ -70,7 +74,7 @@ class PacedStage:
             rows = piece.stop - piece.start
             self._kept[piece.key] = rows, torch.empty(kept * rows // self._rows, dtype=torch.uint8)
         total = pieces[-1].stop - pieces[0].start
-        output = self._like(given, total)
+        output = self._zeros(given, total, self._output)
         self._pause(started, self._pace.forward_ns, total)
         return output
 
@@ -83,7 +87,7 @@ class PacedStage:
         duration = self._pace.backward_ns if weights else self._pace.backward_input_ns
         if self._recompute:
             duration += self._pace.forward_ns
-        result = None if self._first else self._like(self.weights.gradient, rows)
+        result = None if self._given is None else self._zeros(self.weights.gradient, rows, self._given)
         self._pause(started, duration, rows)
         return result
 
@@ -104,8 +108,8 @@ class PacedStage:
         """There is no loss."""
         return 0.0
 
-    def _like(self, other: Tensor, rows: int) -> Tensor:
-        return torch.zeros((rows, *self._shape), dtype=self._dtype, device=other.device)
+    def _zeros(self, beside: Tensor, rows: int, shape: tuple[int, ...]) -> Tensor:
+        return torch.zeros((rows, *shape), dtype=self._dtype, device=beside.device)
 
     def _pause(self, started: int, duration: int, rows: int) -> None:
         pause_until(started + duration * rows // self._rows)

@@ -37,11 +37,12 @@ class Autocast(nn.Module):
         super().__init__()
         self.module, self._narrow, self._last = module, narrow, last
 
-    def forward(self, given: Tensor) -> Tensor:
+    def forward(self, given: Tensor) -> Tensor | tuple[Tensor, ...]:
         """As the module's, but for the formats."""
         with torch.autocast(given.device.type, dtype=self._narrow):
-            output: Tensor = self.module(given)
-        return output.float() if self._last else output.to(self._narrow)
+            output: Tensor | tuple[Tensor, ...] = self.module(given)
+        wanted = torch.float32 if self._last else self._narrow
+        return tuple(part.to(wanted) for part in output) if isinstance(output, tuple) else output.to(wanted)
 
 
 def precision_of(name: str, device: torch.device) -> Precision:

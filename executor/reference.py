@@ -104,7 +104,10 @@ class _Reference:
 
     def batch(self, iteration: int, number: int) -> Microbatch:
         item, size = self.item, self.item.case.microbatch_size
-        return microbatch(item.config, size, seed=item.job.seed, iteration=iteration, number=number, dtype=item.dtype)
+        return microbatch(
+            item.config, size, seed=item.job.seed, iteration=iteration, number=number,
+            count=item.schedule.microbatches * item.case.width, dtype=item.dtype, source=item.source,
+        )  # fmt: skip
 
     def loss(self, batch: Microbatch) -> Tensor:
         return loss_of(self.item.config, nn.Sequential(*self.model)(batch.inputs), batch.targets)

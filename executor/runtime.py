@@ -36,7 +36,7 @@ _LocalKey = tuple[int, str, int, int]
 class Runtime:
     """One rank's interpreter of a plan: `stages` by stage number, all-reduce `groups` by stage.
 
-    `shape(rows)` is the shape of a message of that many samples. The plan is turned into a list of
+    `shapes[s]` is the shape of one sample as it leaves stage s. The plan is turned into a list of
     calls once; an iteration walks down that list and does nothing else. `clipping` comes right
     before the first optimizer step, when the rank's all-reduces are done.
     """
@@ -48,7 +48,7 @@ class Runtime:
         stages: Mapping[int, StageWork],
         *,
         rows: int,
-        shape: Callable[[int], tuple[int, ...]],
+        shapes: Sequence[tuple[int, ...]],
         dtype: torch.dtype,
         groups: Mapping[int, Any],
         group: Any = None,
@@ -59,7 +59,7 @@ class Runtime:
         schedule = plan.schedule
         self.context, self.plan, self.schedule, self.stages = context, plan, schedule, stages
         self.device = context.rank % schedule.devices
-        self._rows, self._shape, self._groups, self._barrier = rows, shape, groups, barrier
+        self._rows, self._shapes, self._groups, self._barrier = rows, shapes, groups, barrier
         self._clock = make_clock(context.device)
         self._mail = Mail(self._clock, context.rank - self.device, context.device, dtype, group)
         # PipeDream takes every micro-batch for a mini-batch of its own.
@@ -120,8 +120,9 @@ class Runtime:
             return partial(self._clipped_step if first else self._step, step)
         message = message_of(step, self.schedule)
         if step.kind in RECEIVES:
-            shape = self._shape(sum(count for _, count in extents(step, self._rows)))
-            return partial(self._mail.post, step, message.source, shape)
+            rows = sum(count for _, count in extents(step, self._rows))
+            boundary = step.stage - 1 if step.kind is Kind.RECV_F else step.stage
+            return partial(self._mail.post, step, message.source, (rows, *self._shapes[boundary]))
         assert step.kind in SENDS
         key = (step.stage, "F" if step.kind is Kind.SEND_F else "B", step.microbatch, step.half)
         return partial(self._send, message.receive, message.target, key)

@@ -12,11 +12,11 @@ from typing import Any
 from executor.cases import Case, Job
 from executor.clipping import Clipping, counted_stages, refuse_clipping
 from executor.context import RankContext
-from executor.data import Microbatch, microbatch
+from executor.data import Microbatch, Source, held_out, microbatch
+from executor.deferral import Sink
 from executor.groups import Groups
 from executor.journal import disturbances
-from executor.linear import Sink
-from executor.modules import boundary_shape, loss_of, stage_module
+from executor.modules import loss_of, stage_module
 from executor.paced import Pace, PacedStage
 from executor.precision import precision_of
 from executor.runtime import Runtime
@@ -24,13 +24,10 @@ from executor.stage import RealStage, StageWork
 from executor.weights import Weights
 from pipeline.errors import InputError
 from pipeline.lowering import lower
-from pipeline.models import GPT, ModelConfig, layers, model_config
+from pipeline.models import ModelConfig, layers, model_config
 from pipeline.partition import default_partition, explicit
 from pipeline.schedule import Schedule
 from pipeline.schedule_json import parse_document
-
-_NEVER = 1 << 40
-"""an iteration that no training reaches: its samples are the held-out ones"""
 
 
 class Prepared:
@@ -39,7 +36,7 @@ class Prepared:
     def __init__(self, context: RankContext, job: Job, case: Case, schedule: Schedule, cuts: tuple[range, ...]) -> None:
         self.context, self.job, self.case, self.schedule, self.cuts = context, job, case, schedule, cuts
         self.config, self.precision = model_config(job.model), precision_of(job.dtype, context.device)
-        self.dtype = self.precision.weights
+        self.dtype, self.source = self.precision.weights, Source(job.data, job.data_dir)
         self.active = context.rank < schedule.devices * case.width
         self.device, self.copy = context.rank % schedule.devices, context.rank // schedule.devices
         self.count = 0
@@ -52,20 +49,23 @@ class Prepared:
         everyone = groups.of(range(schedule.devices * width))
         if not self.active:
             return
-        shape = boundary_shape(self.config)
         stages = {stage: self._stage(stage) for stage in schedule.stages_on(self.device)}
         self.runtime = Runtime(
             self.context,
             lower(schedule, width=width),
             stages,
             rows=self.case.microbatch_size,
-            shape=lambda rows: (rows, *shape),
+            shapes=[self.boundary(stage) for stage in range(schedule.stages)],
             dtype=self.precision.messages,
             groups=by_stage,
             width=width,
             barrier=everyone,
             clipping=self._clipping(stages, everyone),
         )
+
+    def boundary(self, stage: int) -> tuple[int, ...]:
+        """The shape of one sample as it leaves a stage."""
+        return layers(self.config)[self.cuts[stage][-1]].boundary_shape
 
     def labels(self) -> dict[str, Any]:
         """What a journal line says of its case, so that it can be read without the rest of the run."""
@@ -75,17 +75,19 @@ class Prepared:
         """The micro-batches of this rank's copy in iteration `count`."""
         count, size, seed = self.schedule.microbatches, self.case.microbatch_size, self.job.seed
         found = (
-            microbatch(self.config, size, seed=seed, iteration=self.count, number=number, dtype=self.dtype)
+            microbatch(
+                self.config, size, seed=seed, iteration=self.count, number=number, count=count * self.case.width,
+                dtype=self.dtype, source=self.source,
+            )
             for number in range(self.copy * count, (self.copy + 1) * count)
-        )
+        )  # fmt: skip
         return [Microbatch(*(tensor.to(self.context.device) for tensor in item)) for item in found]
 
     def held_out(self) -> Microbatch | None:
-        """Samples of no training iteration, the same for every case; None for what is no classifier."""
-        if not self.job.held_out or isinstance(self.config, GPT):
+        """Samples of no training iteration, the same for every case; None if none are wanted."""
+        if not self.job.held_out:
             return None
-        size, seed = self.job.held_out, self.job.seed
-        return microbatch(self.config, size, seed=seed, iteration=_NEVER, number=0, dtype=self.dtype)
+        return held_out(self.config, self.job.held_out, seed=self.job.seed, dtype=self.dtype, source=self.source)
 
     def iterate(self, *, annotate: bool = False) -> dict[str, Any]:
         """One iteration on the next mini-batch: its record, and what disturbed it."""
@@ -132,9 +134,9 @@ class Prepared:
         if job.reset or job.restart:
             weights.remember()
         if self.case.pace is not None:
-            pace, rows, shape = Pace(**self.case.pace[stage]), self.case.microbatch_size, boundary_shape(self.config)
             return PacedStage(
-                weights, pace, rows=rows, shape=shape, dtype=self.precision.messages, first=first,
+                weights, Pace(**self.case.pace[stage]), rows=self.case.microbatch_size, dtype=self.precision.messages,
+                given=None if first else self.boundary(stage - 1), output=self.boundary(stage),
                 recompute=schedule.recompute,
             )  # fmt: skip
         loss = (lambda output, targets: loss_of(self.config, output, targets)) if last else None

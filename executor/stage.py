@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from executor.deferral import Sink, WeightWork
 from executor.inspection import Piece
-from executor.linear import Sink, WeightWork
 from executor.weights import Version, Weights
 
 Loss = Callable[[Tensor, Tensor], Tensor]

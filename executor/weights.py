@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from executor.linear import Sink, defer
+from executor.deferral import Sink, defer
 from pipeline.errors import InputError, UnknownNameError
 from pipeline.schedule import Update
 

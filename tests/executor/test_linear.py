@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from executor.linear import Linear, Sink, defer
+from executor.deferral import Sink, defer
+from executor.linear import Linear
 
 
 def _pair(bias: bool = True) -> tuple[Linear, nn.Linear]:

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.errors import InputError, UnknownNameError
-from pipeline.models import config_dict, layers, model_config, model_names
+from pipeline.models import BERT, GPT, config_dict, layers, model_config, model_names
 from pipeline.partition import balanced, default_partition, explicit
 
 
@@ -22,6 +22,52 @@ def test_gpt2_of_the_chimera_paper_has_its_published_parameter_count() -> None:
 def test_first_stage_of_gpt2_matches_the_published_counts(depth: int, published: int) -> None:
     stack = layers(model_config("gpt-2-64"))
     assert sum(layer.parameters for layer in stack[: 1 + 64 // depth]) == published
+
+
+def test_bert_48_of_the_chimera_paper_has_its_published_parameter_count() -> None:
+    assert parameters("bert-48") == 669_790_012  # Chimera paper, section 4
+
+
+@pytest.mark.parametrize(
+    ("depth", "published"),
+    [(16, 69_571_584), (8, 107_360_256), (4, 182_937_600), (2, 334_092_288)],  # first stages, even cut
+)
+def test_first_stage_of_bert_48_matches_the_published_counts(depth: int, published: int) -> None:
+    stack = layers(model_config("bert-48"))
+    assert sum(layer.parameters for layer in stack[: 1 + 48 // depth]) == published
+
+
+# BertModel of the published checkpoints: embeddings, encoder and pooler, without the pre-training heads
+@pytest.mark.parametrize(("name", "published"), [("bert-base", 109_482_240), ("bert-large", 335_141_888)])
+def test_berts_encoder_has_its_published_parameter_count(name: str, published: int) -> None:
+    config = model_config(name)
+    assert isinstance(config, BERT)
+    pooler = config.hidden**2 + config.hidden
+    assert sum(layer.parameters for layer in layers(config)[:-1]) + pooler == published
+
+
+# The checkpoints of GPT-2, whose head shares the embedding's weights
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("gpt-2-small", 124_439_808), ("gpt-2-medium", 354_823_168), ("gpt-2-large", 774_030_080),
+        ("gpt-2-xl", 1_557_611_200),
+    ],
+)  # fmt: skip
+def test_gpt_2_has_its_published_parameter_count_but_for_the_untied_head(name: str, published: int) -> None:
+    config = model_config(name)
+    assert isinstance(config, GPT)
+    assert parameters(name) - config.vocabulary * config.hidden == published
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [("gpt-3-1.3b", 1.3e9), ("gpt-3-2.7b", 2.7e9), ("gpt-3-6.7b", 6.7e9), ("gpt-3-13b", 13e9), ("gpt-3-175b", 175e9)],
+)
+def test_gpt_3_has_about_the_parameters_of_its_name(name: str, published: float) -> None:
+    config = model_config(name)
+    assert isinstance(config, GPT)
+    assert parameters(name) - config.vocabulary * config.hidden == pytest.approx(published, rel=0.02)
 
 
 @pytest.mark.parametrize("name", model_names())

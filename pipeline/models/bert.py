@@ -1,0 +1,54 @@
+"""Bidirectional encoders with the heads of BERT's pre-training (arXiv 1810.04805)."""
+
+from __future__ import annotations
+
+__all__ = ["BERT", "SEGMENTS", "SPECIAL_TOKENS", "bert_layers"]
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.models.layer import Layer
+from pipeline.models.transformer import transformer_blocks
+
+SEGMENTS = 2
+"""sentences of a sample: rows of the segment embedding, and classes of the head that says whether one follows the other"""
+SPECIAL_TOKENS = 3
+"""the last rows of the vocabulary: classification, separator, mask"""
+
+
+@dataclass(frozen=True, slots=True)
+class BERT:
+    """Token, position and segment embeddings with their norm, post-norm blocks, and both pre-training heads.
+
+    The head is a pooler (hidden^2 + hidden) with its two-way classifier (2 hidden + 2), and for the
+    masked tokens a transform (hidden^2 + hidden) with its norm (2 hidden) and a decoder of its own:
+    vocabulary x (hidden + 1), untied from the embedding. With 48 layers of 1024, 30,522 tokens and
+    512 positions these are the 669,790,012 parameters of the Chimera paper, to the last one. No dropout.
+    """
+
+    name: str
+    blocks: int
+    hidden: int
+    heads: int
+    sequence: int
+    vocabulary: int
+    positions: int = 0
+    """rows of the position embedding; 0 means `sequence`"""
+    family: Literal["bert"] = "bert"
+
+
+def bert_layers(config: BERT) -> tuple[Layer, ...]:
+    """Embedding, blocks, head; the output of the last is that of the token head, beside two logits of the pooler's.
+
+    The embedding keeps three indices a token and its norm's input and statistics; the head the
+    input, the transform before and after GELU and behind its norm, and the loss's probabilities.
+    """
+    h, s, vocabulary = config.hidden, config.sequence, config.vocabulary
+    rows = vocabulary + (config.positions or s) + SEGMENTS
+    embedding = Layer("embedding", "embedding", rows * h + 2 * h, 0, s * (3 + h + 2), (s, h))
+    blocks = transformer_blocks(config.blocks, hidden=h, heads=config.heads, sequence=s)
+    pooler, transform = h * h + h, h * h + h + 2 * h
+    parameters = pooler + SEGMENTS * (h + 1) + transform + vocabulary * (h + 1)
+    flops = 2 * s * h * (h + vocabulary) + 2 * h * (h + SEGMENTS)
+    kept = s * (4 * h + 2 + vocabulary) + h + SEGMENTS
+    return (embedding, *blocks, Layer("head", "head", parameters, flops, kept, (s, vocabulary)))

@@ -1,0 +1,97 @@
+"""Residual networks for small square images, with group norm: no sample depends on another."""
+
+from __future__ import annotations
+
+__all__ = ["CNN", "Residual", "cnn_layers", "residuals"]
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from pipeline.models.layer import Layer
+
+_KERNEL = 9
+"""3 x 3"""
+
+
+@dataclass(frozen=True, slots=True)
+class CNN:
+    """A convolution, pre-activation residual blocks (arXiv 1603.05027), and a linear classifier on the mean.
+
+    The blocks are spread evenly over `sizes` resolutions; each halves the image of the one before
+    and doubles its channels. Group norm (arXiv 1803.08494) instead of batch norm: the mathematics
+    does not depend on how a mini-batch is cut.
+    """
+
+    name: str
+    blocks: int
+    sizes: int
+    channels: int
+    groups: int
+    """of every norm; divides `channels`"""
+    image: int
+    colours: int
+    classes: int
+    family: Literal["cnn"] = "cnn"
+
+
+class Residual(NamedTuple):
+    """One block: channels and pixels a side of its input and of its output."""
+
+    channels_in: int
+    channels_out: int
+    side_in: int
+    side_out: int
+
+    @property
+    def stride(self) -> int:
+        """2 where the block halves the image."""
+        return 1 if self.side_in == self.side_out else 2
+
+    @property
+    def projected(self) -> bool:
+        """Whether the way around the block needs a convolution of its own (1 x 1)."""
+        return self.channels_in != self.channels_out
+
+
+def residuals(config: CNN) -> tuple[Residual, ...]:
+    """The shapes of all blocks in order."""
+    found, channels, side = [], config.channels, config.image
+    for index in range(config.blocks):
+        size = index * config.sizes // config.blocks
+        smaller = index > 0 and size > (index - 1) * config.sizes // config.blocks
+        then = (2 * channels, (side + 1) // 2) if smaller else (channels, side)
+        found.append(Residual(channels, then[0], side, then[1]))
+        channels, side = then
+    return tuple(found)
+
+
+def cnn_layers(config: CNN) -> tuple[Layer, ...]:
+    """Stem, blocks, classifier. Convolutions have no bias: a norm or a sum follows."""
+    shapes = residuals(config)
+    return (_stem(config), *(_block(config, index, item) for index, item in enumerate(shapes)), _classifier(config, shapes[-1]))
+
+
+def _stem(config: CNN) -> Layer:
+    """Keeps the image."""
+    weights, pixels = _KERNEL * config.colours * config.channels, config.image**2
+    shape = (config.channels, config.image, config.image)
+    return Layer("stem", "stem", weights, 2 * weights * pixels, config.colours * pixels, shape)
+
+
+def _block(config: CNN, index: int, item: Residual) -> Layer:
+    """Norm, ReLU and convolution, twice. Kept: what each norm sees, its statistics, and what each ReLU gives."""
+    inner, outer = item.channels_in, item.channels_out
+    weights = _KERNEL * (inner * outer + outer * outer) + (inner * outer if item.projected else 0)
+    kept = 2 * inner * item.side_in**2 + 2 * outer * item.side_out**2 + 4 * config.groups
+    return Layer(
+        f"residual-{index}", "residual", weights + 2 * inner + 2 * outer, 2 * weights * item.side_out**2, kept,
+        (outer, item.side_out, item.side_out),
+    )  # fmt: skip
+
+
+def _classifier(config: CNN, last: Residual) -> Layer:
+    """Norm, ReLU, mean over the pixels, linear. Kept: as in a block, the mean, and the loss's probabilities."""
+    channels, classes = last.channels_out, config.classes
+    kept = 2 * channels * last.side_out**2 + 2 * config.groups + channels + classes
+    parameters = 2 * channels + channels * classes + classes
+    return Layer("classifier", "classifier", parameters, 2 * channels * classes, kept, (classes,))
