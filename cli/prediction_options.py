@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Engine", "PredictionOptions", "Question", "predict"]
+__all__ = ["Engine", "PredictionOptions", "Question", "check", "predict"]
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -13,6 +13,7 @@ import typer
 from cli.costs import Costs, per_chunk, profile_from
 from cli.network_options import NetworkOptions, on_network
 from cli.what_if import WhatIfOptions, slow_devices
+from pipeline.errors import InputError
 from pipeline.schedule import Plan, Schedule
 
 if TYPE_CHECKING:
@@ -33,6 +34,14 @@ class Semantics(StrEnum):
     BUFFERED = "buffered"
     RENDEZVOUS = "rendezvous"
     BATCHED = "batched"
+    STREAM = "stream"
+
+
+class Receives(StrEnum):
+    """When receives are posted."""
+
+    EARLY = "early"
+    LATE = "late"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,9 @@ class PredictionOptions:
     semantics: Annotated[
         Semantics, typer.Option("--semantics", help="What a transport makes wait: see docs/simulating.md.")
     ] = Semantics.BUFFERED
+    receives: Annotated[
+        Receives | None, typer.Option("--receives", help="With --semantics stream: whether receives are posted early or late.")
+    ] = None
     engine: Annotated[Engine, typer.Option("--engine", help="simpy (reference), compiled, or auto.")] = Engine.SIMPY
     samples: Annotated[int, typer.Option("--samples", help="Draws from the profile's jitter, for an interval.")] = 0
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0
@@ -64,9 +76,20 @@ def predict(schedules: list[Schedule | Plan], question: Question) -> list[Predic
 
     Raises InputError for options that contradict each other or the profile.
     """
+    check(question.how)
     profile = profile_from(question.costs, question.network.p2p)
     profile, network = on_network(profile, question.network)
     return [_predict(schedule, profile, question, network) for schedule in schedules]
+
+
+def check(how: PredictionOptions, *, explain: bool = False) -> None:
+    """Raises InputError for options that mean nothing together."""
+    given = f"--semantics {how.semantics.value}"
+    if how.receives is not None and how.semantics is not Semantics.STREAM:
+        derived = f"changes nothing with {given}: a receive's place decides what waits on communication streams only"
+        raise InputError(f"--receives {how.receives.value}", derived, "add --semantics stream")
+    if explain and how.semantics is not Semantics.BUFFERED:
+        raise InputError(f"--explain with {given}", "what limits it is known for buffered messages only", "drop one of them")
 
 
 def _predict(planned: Schedule | Plan, profile: Profile, question: Question, network: tuple[str, ...]) -> Prediction:
@@ -77,6 +100,16 @@ def _predict(planned: Schedule | Plan, profile: Profile, question: Question, net
     prediction = simulate(
         planned, machine, microbatch_size=how.microbatch_size, width=how.width, engine=how.engine.value,
         samples=how.samples, seed=how.seed, semantics=how.semantics.value,
+        receives="early" if how.receives is None else how.receives.value,
         slow_devices=slow_devices(question.changes.slow_device),
     )  # fmt: skip
-    return replace(prediction, assumptions=(*prediction.assumptions, *chunks, *network))
+    return replace(prediction, assumptions=(*prediction.assumptions, *chunks, *network, *_transport(how)))
+
+
+def _transport(how: PredictionOptions) -> tuple[str, ...]:
+    """What was assumed about the transport, unless that is the usual."""
+    if how.semantics is Semantics.STREAM:
+        when = "if messages took no time" if how.receives is not Receives.LATE else "when messages take their time"
+        order = f"served in the order in which they would be sent {when}"
+        return (f"one communication stream a device, its messages {order}",)
+    return () if how.semantics is Semantics.BUFFERED else (f"messages are {how.semantics.value}: sends and receives wait for each other",)

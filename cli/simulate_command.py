@@ -14,7 +14,7 @@ from cli.explanation import EXPLAIN, explained, print_explanation
 from cli.network_options import NetworkOptions, network_key
 from cli.option_groups import grouped
 from cli.output import caption, drawable, draws_into, note, percent, print_json, print_table, writable_file
-from cli.prediction_options import PredictionOptions, Question, predict
+from cli.prediction_options import PredictionOptions, Question, check, predict
 from cli.selection import SETTINGS, select_plan
 from cli.what_if import WhatIfOptions, capacity_bytes, memory_key, memory_note
 from pipeline.units import format_bytes, format_ns
@@ -52,6 +52,7 @@ def command(
     """Predicts one schedule."""
     writable_file(trace)
     drawable(plot)
+    check(how, explain=explain)
     size = capacity_bytes(changes.capacity)
     planned = select_plan(name, stages, microbatches, settings, how.width)
     (prediction,) = predict([planned], Question(costs, network, how, changes))

@@ -38,6 +38,9 @@ def assumptions(
         found.append("fill and drain are included: without a flush, iterations would overlap")
     if width > 1:
         found.append("all copies of the pipeline run alike")
+        nodes, devices = profile.topology.devices_per_node, schedule.devices
+        if nodes is not None and nodes % devices and devices % nodes:
+            found.append(f"copies of {devices} devices stand differently on nodes of {nodes}: the first copy is predicted")
     if sharing:
         found.append(f"work slows other work down: {sharing}")
     if equal:

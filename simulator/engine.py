@@ -20,7 +20,7 @@ NIC or all-reduces of partly different groups queue: who comes first may change.
 
 from __future__ import annotations
 
-__all__ = ["Transport", "run"]
+__all__ = ["TRANSPORTS", "Transport", "run"]
 
 from collections.abc import Generator
 from functools import partial
@@ -42,6 +42,7 @@ Steps = Generator[simpy.Event, Any, None]
 
 Transport = Literal[Semantics, "stream"]
 """What a transport makes wait: as `pipeline.deadlock` has it, or a communication stream a device (`simulator.streams`)."""
+TRANSPORTS: tuple[Transport, ...] = (*get_args(Semantics), "stream")
 
 
 def run(workload: Workload, work_ns: list[list[int]] | None = None, semantics: Transport = "buffered") -> Times:

@@ -8,17 +8,17 @@ from itertools import chain, islice
 
 import numpy as np
 
-from pipeline.replay import Semantics
 from pipeline.timeline import Timeline
 from simulator import engine as reference
 from simulator.compiled import CompiledWorkload
+from simulator.engine import Transport
 from simulator.predicted_timeline import predicted_timeline
 from simulator.sampling import as_rows, draw
 from simulator.workload import Workload
 
 
 def sampled(
-    workload: Workload, compiled: CompiledWorkload | None, samples: int, seed: int, semantics: Semantics
+    workload: Workload, compiled: CompiledWorkload | None, samples: int, seed: int, semantics: Transport
 ) -> tuple[tuple[float, float, float], Timeline]:
     """Percentiles 5, 50 and 95 of the iteration time over drawn durations, in seconds; the median draw."""
     ends: list[int] = []

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 from pipeline.errors import InputError, UnknownNameError
-from pipeline.lowering import lower
+from pipeline.lowering import Receives, lower
 from pipeline.metrics import measure
 from pipeline.repair import rendezvous_safe
-from pipeline.replay import Semantics
 from pipeline.schedule import Plan, Schedule
 from simulator import engine as reference
 from simulator.assumptions import assumptions
@@ -19,9 +18,11 @@ from simulator.bounds import lower_bound_ns
 from simulator.collector import collector_paused
 from simulator.compiled import CompiledWorkload, contention
 from simulator.durations import Durations
+from simulator.engine import TRANSPORTS, Transport
 from simulator.inflight import peak_activations, weights_copies
 from simulator.intervals import sampled
 from simulator.large_prediction import large_prediction
+from simulator.posting import posted_late
 from simulator.predicted_timeline import predicted_timeline
 from simulator.prediction import Prediction
 from simulator.profile import Profile
@@ -32,7 +33,7 @@ from simulator.what_if import check_slow, slowed
 from simulator.workload import Workload
 
 Engine = Literal["auto", "simpy", "compiled"]
-PLANS: Recent[tuple[Schedule, int, Semantics], Plan] = Recent(16, 300_000)
+PLANS: Recent[tuple[Schedule, int, Transport], Plan] = Recent(16, 300_000)
 """what the last few schedules were lowered to"""
 
 
@@ -46,7 +47,8 @@ def simulate(
     samples: int = 0,
     seed: int = 0,
     partition: Sequence[int] | None = None,
-    semantics: Semantics = "buffered",
+    semantics: Transport = "buffered",
+    receives: Receives = "early",
     slow_devices: Mapping[int, float] | None = None,
 ) -> Prediction:
     """Predicts one iteration of a schedule (or of a plan, taken literally) on a machine.
@@ -54,7 +56,8 @@ def simulate(
     `width` data-parallel copies of the pipeline run alike and share the all-reduces. With
     `samples` > 0, durations are drawn that often from the profile's distribution and
     `interval_s` holds the 5th, 50th and 95th percentile of the iteration time. `semantics` says
-    what a transport makes wait (`pipeline.deadlock`); a schedule is lowered so that it is safe. With
+    what a transport makes wait (`simulator.engine`); a schedule is lowered so that it is safe, and
+    with streams its receives are posted early or late (`simulator.posting`). With
     `slow_devices`, device d computes that many times as long as the profile says.
 
     Raises DeadlockError for a plan that cannot finish, InputError for costs that do not fit.
@@ -69,6 +72,8 @@ def simulate(
             return large
     with collector_paused():
         plan = schedule if isinstance(schedule, Plan) else _lowered(schedule, width, semantics)
+        if isinstance(schedule, Schedule) and receives == "late" and semantics == "stream":
+            plan = posted_late(Workload(plan, profile, Durations(plan.schedule, profile, microbatch_size, partition), width))
         durations = Durations(plan.schedule, profile, microbatch_size, partition)
         workload = Workload(plan, profile, durations, width)
         if slow:
@@ -104,18 +109,18 @@ def simulate(
     )
 
 
-def _lowered(schedule: Schedule, width: int, semantics: Semantics) -> Plan:
+def _lowered(schedule: Schedule, width: int, semantics: Transport) -> Plan:
     """The plan, kept for the last few schedules: studies change costs more often than orders."""
     weight = 3 * sum(map(len, schedule.actions))
     return PLANS.get((schedule, width, semantics), lambda _: _made(schedule, width, semantics), weight=weight)
 
 
-def _made(schedule: Schedule, width: int, semantics: Semantics) -> Plan:
+def _made(schedule: Schedule, width: int, semantics: Transport) -> Plan:
     plan = lower(schedule, width=width)
     return plan if semantics == "buffered" else rendezvous_safe(plan)
 
 
-def _compiled(workload: Workload, engine: Engine, semantics: Semantics) -> CompiledWorkload | None:
+def _compiled(workload: Workload, engine: Engine, semantics: Transport) -> CompiledWorkload | None:
     """The compiled engine if it is asked for, or if it is left open and nothing contends."""
     if engine == "compiled" and semantics != "buffered":
         raise InputError("engine 'compiled'", f"cannot answer: messages are {semantics}", "use --engine simpy")
@@ -127,8 +132,8 @@ def _compiled(workload: Workload, engine: Engine, semantics: Semantics) -> Compi
 def _check(engine: str, semantics: str, samples: int, width: int, microbatch_size: int | None) -> None:
     if engine not in get_args(Engine):
         raise UnknownNameError("engine", engine, get_args(Engine))
-    if semantics not in get_args(Semantics):
-        raise UnknownNameError("semantics", semantics, get_args(Semantics))
+    if semantics not in TRANSPORTS:
+        raise UnknownNameError("semantics", semantics, TRANSPORTS)
     for name, value, least in (("samples", samples, 0), ("width", width, 1), ("micro-batch size", microbatch_size, 1)):
         if value is not None and value < least:
             raise InputError(f"{name} {value}", f"is less than {least}", f"give {least} or more")

@@ -80,3 +80,17 @@ def test_what_makes_no_sense_is_answered_with_a_remedy(
 def test_a_profile_that_knows_its_sizes_keeps_them(chimera: Any) -> None:
     done = chimera("simulate", "gpipe", *FOUR, "--profile", "bert-base-v100", "--boundary", "1MiB")
     assert done.status == 2 and "knows its own" in done.stderr
+
+
+def test_early_receives_cost_interleaved_time_that_late_ones_do_not(chimera: Any) -> None:
+    given = ("--stages", 8, "--microbatches", 16, *UNIFORM, "--p2p", "300us", "--json")
+    free, early, late = (
+        chimera("simulate", "interleaved", *given, *how).document["iteration_s"]
+        for how in ((), ("--semantics", "stream", "--receives", "early"), ("--semantics", "stream", "--receives", "late"))
+    )
+    assert early > 1.02 * free and late == free
+
+
+def test_where_receives_stand_means_nothing_without_streams(chimera: Any) -> None:
+    done = chimera("simulate", "gpipe", *FOUR, *UNIFORM, "--receives", "late")
+    assert done.status == 2 and "add --semantics stream" in done.stderr

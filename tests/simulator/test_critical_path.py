@@ -30,7 +30,7 @@ def workload_of(name: str, stages: int, microbatches: int, profile: Profile, wid
 
 
 small = st.integers(0, 2000)
-link_costs = st.builds(LinkCost, small, st.just(1e9), st.integers(0, 99), st.integers(0, 99), st.booleans())
+link_costs = st.builds(LinkCost, small, st.just(1e9), st.integers(0, 99), st.integers(0, 99), st.booleans(), st.booleans())
 profiles = st.builds(
     lambda forward, backward, size, link, reduce, step, dispatch, shared: Profile(
         "drawn",
