@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from executor.background import yield_to_compute
 from executor.cases import Job
 from executor.checkpoint import Checkpoints
 from executor.context import RankContext
@@ -135,5 +136,6 @@ def set_up(context: RankContext, job: Job) -> list[Prepared]:
     groups = Groups(context.device)
     groups.warm_up_messages()
     prepared = [prepare(context, job, case, groups) for case in job.cases]
+    yield_to_compute()
     dist.barrier()
     return prepared

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -131,6 +132,15 @@ def growth(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
     before = len(os.listdir("/proc/self/fd"))
     sizes = [item.iterate()["rss_bytes"] for _ in range(job.iterations)]
     return {"files": [before, len(os.listdir("/proc/self/fd"))], "rss_bytes": sizes}
+
+
+def policies(context: RankContext, payload: Mapping[str, Any]) -> dict[str, list[int]]:
+    """The scheduling class of every thread after a job was set up, by the thread's name."""
+    set_up(context, Job.from_payload(payload))
+    found: dict[str, list[int]] = {}
+    for task in Path("/proc/self/task").iterdir():
+        found.setdefault((task / "comm").read_text().strip(), []).append(os.sched_getscheduler(int(task.name)))
+    return found
 
 
 def offset(context: RankContext, payload: Mapping[str, Any]) -> int:
