@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["acknowledgements"]
 
 from pipeline.actions import SENDS, Action, Kind
-from pipeline.dependencies import message_for, messages_from
+from pipeline.dependencies import message_for, messages_from, peer_of
 from pipeline.schedule import Plan
 
 _COMPUTE_OF = {Kind.SEND_F: Kind.F, Kind.SEND_B: Kind.B}
@@ -18,11 +18,10 @@ _COMPUTE_OF = {Kind.SEND_F: Kind.F, Kind.SEND_B: Kind.B}
 def acknowledgements(plan: Plan, device: int) -> dict[Action, tuple[Action, ...]]:
     """For each receive of `device`, the receives (at its peers) of own messages that it acknowledges."""
     found: dict[Action, tuple[Action, ...]] = {}
-    for peer, row in enumerate(plan.actions):
-        if peer == device:
-            continue
+    peers = {peer_of(action, plan.schedule) for action in plan.actions[device] if isinstance(action, Action) and action.kind in SENDS}
+    for peer in sorted(peers):
         consumed: list[Action] = []
-        for action in row:
+        for action in plan.actions[peer]:
             if action.is_compute:
                 messages = [message_for(part, plan.schedule) for part in action.parts if part.kind is not Kind.W]
                 consumed += [m.receive for m in messages if m is not None and m.source == device]

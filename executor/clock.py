@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 _PINGS = 20
+_TRIES = 5
 
 
 class Clock(Protocol):
@@ -56,9 +57,15 @@ class CudaClock:
         self._zero_ns = 0
 
     def begin(self) -> None:
-        """Drains the device and ties its time line to the host's clock."""
+        """Drains the device and ties its time line to the host's clock: within half of the shortest of a few tries."""
         torch.cuda.synchronize(self._device)
-        self._zero, self._zero_ns = self.mark(), time.monotonic_ns()
+        shortest = 1 << 62
+        for _ in range(_TRIES):
+            before, event = time.monotonic_ns(), self.mark()
+            event.synchronize()
+            took = time.monotonic_ns() - before
+            if took < shortest:
+                shortest, self._zero, self._zero_ns = took, event, before + took // 2
 
     def mark(self) -> Any:
         """An event at this point of the stream."""

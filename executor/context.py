@@ -64,6 +64,7 @@ class RankContext:
     """One rank: its number, how many there are, its device, folder and progress slot.
 
     `offset_ns` is added to this host's monotonic clock to get rank 0's; 0 on rank 0's own host.
+    With `batched` messages that the plan issues together are posted by one call, as NCCL wants it.
     """
 
     rank: int
@@ -73,3 +74,4 @@ class RankContext:
     progress: Progress
     pinned: bool
     offset_ns: int = 0
+    batched: bool = False

@@ -40,11 +40,16 @@ class Groups:
         return found
 
     def warm_up_messages(self) -> None:
-        """One element from every rank to every other: connections are made before anything is timed."""
-        rank, ranks = dist.get_rank(), dist.get_world_size()
-        mail = [torch.zeros(1, device=self._device) for _ in range(ranks)]
-        work = [dist.irecv(mail[other], other) for other in range(ranks) if other != rank]
-        work += [dist.isend(mail[rank], other) for other in range(ranks) if other != rank]
-        for handle in work:
-            if handle is not None:
-                handle.wait()
+        """One element from every rank to every other: connections are made before anything is timed.
+
+        One batch on every rank: NCCL wants all ranks of a group in its first batch.
+        """
+        rank, others = dist.get_rank(), [other for other in range(dist.get_world_size()) if other != dist.get_rank()]
+        if not others:
+            return
+        arriving = [torch.zeros(1, device=self._device) for _ in others]
+        leaving = torch.full((1,), float(rank), device=self._device)
+        operations = [dist.P2POp(dist.irecv, tensor, other) for tensor, other in zip(arriving, others, strict=True)]
+        operations += [dist.P2POp(dist.isend, leaving, other) for other in others]
+        for work in dist.batch_isend_irecv(operations):
+            work.wait()

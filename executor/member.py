@@ -80,11 +80,15 @@ def _join(member: Membership, folder: Path, progress: Progress, pinned: bool, de
     store = PrefixStore(f"launch-{next(_LAUNCHES)}", _meeting_point())
     store.set_timeout(timeout)
     agree(store, member.rank, member.ranks)
-    dist.init_process_group(backend, store=store, rank=member.rank, world_size=member.ranks, timeout=timeout)
+    dist.init_process_group(
+        backend, store=store, rank=member.rank, world_size=member.ranks, timeout=timeout,
+        device_id=None if device.type == "cpu" else device,
+    )  # fmt: skip
     progress.at("comparing clocks")
     offset = clock_offset_ns(socket.gethostname())
     progress.at("preparing")
-    return RankContext(member.rank, member.ranks, device, folder.parent, progress, pinned, offset)
+    batched = device.type != "cpu" or os.environ.get("CHIMERA_MESSAGES") == "batched"
+    return RankContext(member.rank, member.ranks, device, folder.parent, progress, pinned, offset, batched)
 
 
 @cache

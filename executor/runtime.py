@@ -25,8 +25,10 @@ from executor.memory import held_bytes
 from executor.record import IterationRecord, take_record
 from executor.reduction import Reduction
 from executor.stage import StageWork
-from pipeline.actions import RECEIVES, SENDS, Action, Kind, Step
-from pipeline.dependencies import message_for
+from pipeline.actions import COMMUNICATION, RECEIVES, SENDS, Action, Kind, Step
+from pipeline.batches import batch_end
+from pipeline.dependencies import message_for, peer_of
+from pipeline.repair import rendezvous_safe
 from pipeline.schedule import Plan
 
 _LocalKey = tuple[int, str, int, int]
@@ -38,7 +40,9 @@ class Runtime:
 
     `shapes[s]` is the shape of one sample as it leaves stage s. The plan is turned into a list of
     calls once; an iteration walks down that list and does nothing else. `clipping` comes right
-    before the first optimizer step, when the rank's all-reduces are done.
+    before the first optimizer step, when the rank's all-reduces are done. Where messages go out in
+    batches, receives are posted where the plan's global order issues their sends: batches that
+    follow one another could wait in a circle otherwise.
     """
 
     def __init__(
@@ -57,11 +61,13 @@ class Runtime:
         clipping: Clipping | None = None,
     ) -> None:
         schedule = plan.schedule
+        plan = rendezvous_safe(plan) if context.batched else plan
         self.context, self.plan, self.schedule, self.stages = context, plan, schedule, stages
         self.device = context.rank % schedule.devices
         self._rows, self._shapes, self._groups, self._barrier = rows, shapes, groups, barrier
         self._clock = make_clock(context.device)
-        self._mail = Mail(self._clock, context.rank - self.device, context.device, dtype, group)
+        base = context.rank - self.device
+        self.mail = Mail(self._clock, base, context.device, dtype, group, batched=context.batched)
         # PipeDream takes every micro-batch for a mini-batch of its own.
         counted = 1 if schedule.update == "pipedream" else schedule.microbatches
         self._share, self._loss_factor = 1.0 / (counted * width), counted / schedule.microbatches
@@ -75,8 +81,8 @@ class Runtime:
         self.before_step: Callable[[int], None] | None = None
         """called with the stage when its gradients are complete, before the optimizer uses them"""
         self._program = [
-            (context.progress.encode(str(action)), str(action), self._compile(action))
-            for action in plan.actions[self.device]
+            (context.progress.encode(str(action)), str(action), run)
+            for action, run in zip(plan.actions[self.device], self._calls(), strict=True)
         ]
 
     def held_bytes(self) -> int:
@@ -103,11 +109,24 @@ class Runtime:
             for slot, _, run in self._program:
                 write(slot)
                 run()
-        self._mail.finish(self.context.progress.at)
+        self.mail.finish(self.context.progress.at)
         self._clock.finish()
         end = time.monotonic_ns()
         self.context.progress.at("between iterations")
         return self._record(begin, end)
+
+    def _calls(self) -> list[Callable[[], None]]:
+        """A call an action; the last message of a batch sends the batch off."""
+        row = self.plan.actions[self.device]
+        calls = [self._compile(action) for action in row]
+        position = 0
+        while self.context.batched and position < len(row):
+            end = position + 1
+            if row[position].kind in COMMUNICATION:
+                end = batch_end(row, position, lambda place: peer_of(_plain(row[place]), self.schedule))
+                calls[end - 1] = partial(_in_turn, calls[end - 1], self.mail.flush)
+            position = end
+        return calls
 
     def _compile(self, step: Step) -> Callable[[], None]:
         if step.is_compute:
@@ -122,7 +141,7 @@ class Runtime:
         if step.kind in RECEIVES:
             rows = sum(count for _, count in extents(step, self._rows))
             boundary = step.stage - 1 if step.kind is Kind.RECV_F else step.stage
-            return partial(self._mail.post, step, message.source, (rows, *self._shapes[boundary]))
+            return partial(self.mail.post, step, message.source, (rows, *self._shapes[boundary]))
         assert step.kind in SENDS
         key = (step.stage, "F" if step.kind is Kind.SEND_F else "B", step.microbatch, step.half)
         return partial(self._send, message.receive, message.target, key)
@@ -163,9 +182,9 @@ class Runtime:
         if source is None:
             return None
         if isinstance(source, Action):
-            tensor = self._mail.take(source)
+            tensor = self.mail.take(source)
             for delivered in self._acknowledged.get(source, ()):
-                self._mail.release(delivered)
+                self.mail.release(delivered)
             return tensor
         tensors = [self._local.pop(key) for key in source]
         return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
@@ -217,7 +236,7 @@ class Runtime:
         return following < self.schedule.stages and self.schedule.device_of(following, part.microbatch) != self.device
 
     def _send(self, receive: Action, target: int, key: _LocalKey) -> None:
-        self._mail.send(receive, target, self._local.pop(key))
+        self.mail.send(receive, target, self._local.pop(key))
 
     def _reduce(self, action: Action) -> None:
         flat = self.stages[action.stage].weights.gradient
@@ -250,7 +269,17 @@ class Runtime:
 
     def _record(self, begin: int, end: int) -> IterationRecord:
         loss = sum(stage.take_loss() for stage in self.stages.values()) * self._loss_factor
-        return take_record(begin, end, loss, self._marks, self._mail, self._clock, self.context.offset_ns)
+        return take_record(begin, end, loss, self._marks, self.mail, self._clock, self.context.offset_ns)
+
+
+def _in_turn(first: Callable[[], None], second: Callable[[], None]) -> None:
+    first()
+    second()
+
+
+def _plain(step: Step) -> Action:
+    assert isinstance(step, Action)
+    return step
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:

@@ -6,9 +6,11 @@ __all__ = ["Posted", "Replay", "Semantics"]
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
+from functools import partial
 from typing import Literal, NamedTuple
 
 from pipeline.actions import COMMUNICATION, SENDS, Action, Kind, Step
+from pipeline.batches import batch_end
 from pipeline.dependencies import message_for, peer_of
 from pipeline.errors import ScheduleError
 from pipeline.schedule import Schedule
@@ -109,10 +111,7 @@ class Replay:
         """Posts a communication action, or a run of them with one peer, and matches what it can."""
         row = self.rows[device]
         peer = self._peer(device, position)
-        end = position + 1
-        if self.grouped:
-            while end < len(row) and row[end].kind in COMMUNICATION and self._peer(device, end) == peer:
-                end += 1
+        end = batch_end(row, position, partial(self._peer, device)) if self.grouped else position + 1
         self.group_end[device] = end
         self._unserved[device] = end - position if self.blocking else 0
         for place in range(position, end):
