@@ -24,10 +24,11 @@ class WeightWork(Protocol):
 
 
 class Sink:
-    """Collects the weight work of one backward."""
+    """Collects the weight work of one backward; `wanted` says whether the forward that begins is for a split one."""
 
     def __init__(self) -> None:
         self._work: list[WeightWork] = []
+        self.wanted = True
 
     def put(self, work: WeightWork) -> None:
         """Adds one layer's work."""
@@ -47,7 +48,7 @@ class Deferring(nn.Module):
     @property
     def defers(self) -> bool:
         """Whether the forward that begins now has to arrange for that."""
-        return self.sink is not None and torch.is_grad_enabled()
+        return self.sink is not None and self.sink.wanted and torch.is_grad_enabled()
 
 
 def as_autocast(given: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:

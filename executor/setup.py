@@ -15,6 +15,7 @@ from executor.context import RankContext
 from executor.data import Microbatch, Source, held_out, microbatch
 from executor.deferral import Sink
 from executor.groups import Groups
+from executor.inspection import split
 from executor.journal import disturbances
 from executor.modules import loss_of, stage_module
 from executor.paced import Pace, PacedStage
@@ -140,7 +141,7 @@ class Prepared:
                 recompute=schedule.recompute,
             )  # fmt: skip
         loss = (lambda output, targets: loss_of(self.config, output, targets)) if last else None
-        return RealStage(weights, first=first, loss=loss, recompute=schedule.recompute, sink=sink)
+        return RealStage(weights, first=first, loss=loss, recompute=schedule.recompute, sink=sink, split=split(schedule, stage))
 
 
 def prepare(context: RankContext, job: Job, case: Case, groups: Groups) -> Prepared:

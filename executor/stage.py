@@ -55,11 +55,21 @@ class RealStage:
 
     A forward over several pieces (a doubled forward, or one whose backward comes in halves) builds
     one graph a piece, so that each backward costs what its samples cost; with `recompute` the
-    forward is one pass and the backward runs its piece's forward again.
+    forward is one pass and the backward runs its piece's forward again. With a `sink` the backwards
+    of the pieces `split` come in two parts; all others cost what they cost without it.
     """
 
-    def __init__(self, weights: Weights, *, first: bool, loss: Loss | None, recompute: bool, sink: Sink | None) -> None:
-        self.weights = weights
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        first: bool,
+        loss: Loss | None,
+        recompute: bool,
+        sink: Sink | None,
+        split: frozenset[tuple[int, int]] = frozenset(),
+    ) -> None:
+        self.weights, self._split = weights, split
         self._losses: list[Tensor] = []
         self._first, self._loss, self._recompute, self._sink = first, loss, recompute, sink
         self._kept: dict[tuple[int, int], _Kept] = {}
@@ -77,7 +87,7 @@ class RealStage:
         outputs = []
         for piece, leaf, wanted in batches:
             version = self.weights.acquire()
-            output = self._run(version, leaf, wanted, piece.share)
+            output = self._run(version, piece.key, leaf, wanted, piece.share)
             # Only the edge into the graph is kept: the output itself can go once it is sent.
             self._kept[piece.key] = _Kept(version, leaf, get_gradient_edge(output), piece.share, None)
             outputs.append(output.detach())
@@ -90,7 +100,7 @@ class RealStage:
         kept = self._kept.pop(key)
         edge = kept.edge
         if edge is None:
-            edge = get_gradient_edge(self._run(kept.version, kept.given, kept.targets, kept.share))
+            edge = get_gradient_edge(self._run(kept.version, key, kept.given, kept.targets, kept.share))
         torch.autograd.backward((edge,), None if gradient is None else (gradient,))
         work = [] if self._sink is None else self._sink.take()
         if weights:
@@ -128,7 +138,11 @@ class RealStage:
                 self._losses.append(output)
         return output
 
-    def _run(self, version: Version, leaf: Tensor, targets: Tensor | None, share: float) -> Tensor:
+    def _run(
+        self, version: Version, key: tuple[int, int], leaf: Tensor, targets: Tensor | None, share: float
+    ) -> Tensor:
+        if self._sink is not None:
+            self._sink.wanted = key in self._split
         if not self._first:
             leaf.requires_grad_()
         output: Tensor = version.module(leaf)
