@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from simulator import engine as reference
-from simulator.graph import Graph, Moments, graph_of
+from simulator.graph import ALONE, Graph, Moments, graph_of
 from simulator.levels import Weights, walk_levels, walk_nodes
+from simulator.sampling import varies_between_devices
 from simulator.sharing import sharing_reason
 from simulator.times import Times
-from simulator.workload import REDUCE, Workload
+from simulator.workload import REDUCE, STEP, Workload
 
 Integers = NDArray[np.int64]
 _CHUNK_BYTES = 64 * 2**20
@@ -63,7 +64,8 @@ class CompiledWorkload:
             raise InputError("engine 'compiled'", f"cannot answer: {reason}", "use --engine simpy")
         self.workload = workload
         kinds, collectives = workload.message_kinds, workload.collectives
-        queued, timed = [bool(kind.resources) for kind in kinds], [bool(c.duration_ns) for c in collectives]
+        delay = ALONE if varies_between_devices(workload) else 0
+        queued, timed = [1 if kind.resources else delay for kind in kinds], [bool(c.duration_ns) for c in collectives]
         self.graph: Graph = graph_of(workload.structure, tuple(queued), tuple(timed))
         if self.graph.stuck:
             reference.run(workload)
@@ -74,12 +76,16 @@ class CompiledWorkload:
         own = [[0], self._work, [kind.occupancy_ns for kind in kinds], [c.duration_ns for c in collectives]]
         durations = np.concatenate([np.array(part, np.int64) for part in own])
         self._base = durations[self.graph.own] + self._weights.both
+        codes = np.fromiter((op.code for ops in workload.ops for op in ops), np.int64)
+        steps = self.graph.ends[codes == STEP]
+        self._drawable = np.concatenate([self.graph.computed, steps, self.graph.arrived.nodes, self.graph.reduced])
+        """the nodes whose durations `simulator.sampling.draw` draws, in the order of its columns"""
 
     def iteration_ns(self, work_ns: Integers) -> Integers:
-        """Iteration times for samples of durations, shape (samples, computations), devices in turn."""
+        """Iteration times for samples of durations, shape (samples, columns): see `simulator.sampling.draw`."""
         if len(work_ns) == 1:
-            values = self._base.copy()
-            values[self.graph.computed] = work_ns[0] + self._weights.both[self.graph.computed]
+            values, nodes = self._base.copy(), self._drawable[: work_ns.shape[1]]
+            values[nodes] = work_ns[0] + self._weights.both[nodes]
             return self._end_of(self._moments(values)[:, None])
         chunk = max(_BLOCK, _CHUNK_BYTES // (8 * len(self._base)))
         found = [self._drawn(work_ns[begin : begin + chunk]) for begin in range(0, len(work_ns), chunk)]
@@ -87,7 +93,7 @@ class CompiledWorkload:
 
     def _drawn(self, work_ns: Integers) -> Integers:
         """Iteration times of a chunk that is walked at once."""
-        computed, values = self.graph.computed, np.empty((len(self._base), len(work_ns)), np.int64)
+        computed, values = self._drawable[: work_ns.shape[1]], np.empty((len(self._base), len(work_ns)), np.int64)
         values[:] = self._base[:, None]
         both = self._weights.both[computed]
         for begin in range(0, len(work_ns), _BLOCK):

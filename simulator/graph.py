@@ -8,7 +8,7 @@ time: a structure keeps one graph for each answer to that.
 
 from __future__ import annotations
 
-__all__ = ["Graph", "Moments", "graph_of"]
+__all__ = ["ALONE", "Graph", "Moments", "graph_of"]
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,6 +23,8 @@ _Moment = tuple[int, int]
 """A node, and the number of the sum of costs after it."""
 _DISPATCH = 0
 _COSTS_A_WIRE = 3
+ALONE = 2
+"""for `queued`: a kind of messages that do not queue, each of which has a duration of its own nevertheless"""
 
 
 class Moments(NamedTuple):
@@ -42,7 +44,7 @@ class Graph:
     wait for each other, and the graph is of no use.
     """
 
-    def __init__(self, structure: Structure, queued: Sequence[bool], timed: Sequence[bool]) -> None:
+    def __init__(self, structure: Structure, queued: Sequence[int], timed: Sequence[bool]) -> None:
         made = _Builder(structure, queued, timed)
         self.stuck = not made.finished
         level, single = np.array(made.level), np.array(made.single)
@@ -83,7 +85,7 @@ class Graph:
         return np.array(values, np.int64)
 
 
-def graph_of(structure: Structure, queued: tuple[bool, ...], timed: tuple[bool, ...]) -> Graph:
+def graph_of(structure: Structure, queued: tuple[int, ...], timed: tuple[bool, ...]) -> Graph:
     """The graph in which these kinds of messages queue and these all-reduces take time: made once."""
     found: Graph = structure.graphs.get((queued, timed), lambda _: Graph(structure, queued, timed))
     return found
@@ -92,7 +94,7 @@ def graph_of(structure: Structure, queued: tuple[bool, ...], timed: tuple[bool, 
 class _Builder:
     """Goes through the rows as far as each can get, in turn, and notes down nodes."""
 
-    def __init__(self, structure: Structure, queued: Sequence[bool], timed: Sequence[bool]) -> None:
+    def __init__(self, structure: Structure, queued: Sequence[int], timed: Sequence[bool]) -> None:
         self._structure, self._queued, self._timed = structure, queued, timed
         rows, wires = structure.ops, len(structure.wires)
         self.one, self.one_sum, self.other, self.other_sum, self.own, self.level = [0], [0], [0], [0], [0], [0]
@@ -182,7 +184,8 @@ class _Builder:
             self.arrived[number] = self._plus(sent, costs + 2)
             return
         link = self._structure.wires[number][1:]
-        edges = [sent, (self._link[link], 0)] if link in self._link else [sent]
+        waits = self._queued[kind] != ALONE and link in self._link
+        edges = [sent, (self._link[link], 0)] if waits else [sent]
         self._link[link] = arrival = self._node(edges, self._first[-1] + kind)
         self.arrived[number] = (arrival, 0)
 

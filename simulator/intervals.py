@@ -1,10 +1,12 @@
-"""The distribution of the iteration time over drawn durations."""
+"""The distribution of the iteration time over drawn durations, and how often one schedule beats another."""
 
 from __future__ import annotations
 
-__all__ = ["sampled"]
+__all__ = ["Sampled", "beats", "sampled"]
 
+from collections.abc import Sequence
 from itertools import chain, islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,23 +15,41 @@ from simulator import engine as reference
 from simulator.compiled import CompiledWorkload
 from simulator.engine import Transport
 from simulator.predicted_timeline import predicted_timeline
-from simulator.sampling import as_rows, draw
+from simulator.sampling import draw, drawn
 from simulator.workload import Workload
+
+
+class Sampled(NamedTuple):
+    """What draws of an iteration say about its time."""
+
+    interval_s: tuple[float, float, float]
+    """percentiles 5, 50 and 95, in seconds"""
+    typical: Timeline
+    """of the (lower) median draw"""
+    draws_ns: tuple[int, ...]
+    """the iteration time of every draw"""
 
 
 def sampled(
     workload: Workload, compiled: CompiledWorkload | None, samples: int, seed: int, semantics: Transport
-) -> tuple[tuple[float, float, float], Timeline]:
-    """Percentiles 5, 50 and 95 of the iteration time over drawn durations, in seconds; the median draw."""
+) -> Sampled:
+    """Predicts so many iterations of drawn durations; the compiled engine where there is one."""
     ends: list[int] = []
     for batch in draw(workload, samples, seed):
         if compiled:
             ends += compiled.iteration_ns(batch).tolist()
         else:
-            ends += [reference.run(workload, as_rows(workload, drawn), semantics).end_ns for drawn in batch]
+            ends += [reference.run(drawn(workload, row), None, semantics).end_ns for row in batch]
     low, middle, high = np.percentile(ends, [5, 50, 95]) / 1e9
     wanted = int(np.argsort(ends, kind="stable")[(samples - 1) // 2])
     # Drawn again rather than kept: thousands of draws of a large schedule would not fit into memory.
-    drawn = next(islice(chain.from_iterable(draw(workload, samples, seed)), wanted, None))
-    times = reference.run(workload, as_rows(workload, drawn), semantics)
-    return (float(low), float(middle), float(high)), predicted_timeline(workload, times)
+    row = next(islice(chain.from_iterable(draw(workload, samples, seed)), wanted, None))
+    typical = drawn(workload, row)
+    times = reference.run(typical, None, semantics)
+    return Sampled((float(low), float(middle), float(high)), predicted_timeline(typical, times), tuple(ends))
+
+
+def beats(ours_ns: Sequence[int], theirs_ns: Sequence[int]) -> float:
+    """The share of draws in which ours is faster than theirs in the same draw; a tie counts half."""
+    ours, theirs = np.array(ours_ns), np.array(theirs_ns)
+    return float(np.mean(ours < theirs) + np.mean(ours == theirs) / 2)

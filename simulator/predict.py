@@ -84,7 +84,7 @@ def simulate(
         metrics = measure(
             timeline, samples_per_iteration=durations.microbatch_size * plan.schedule.microbatches * width
         )
-        interval, typical = sampled(workload, compiled, samples, seed, semantics) if samples else (None, None)
+        draws = sampled(workload, compiled, samples, seed, semantics) if samples else None
     return Prediction(
         schedule=plan.schedule,
         profile=profile,
@@ -103,8 +103,9 @@ def simulate(
         lower_bound_s=lower_bound_ns(workload) / 1e9,
         peak_activations=peak_activations(plan.schedule),
         weights_copies=weights_copies(plan),
-        interval_s=interval,
-        typical=typical,
+        interval_s=draws.interval_s if draws else None,
+        typical=draws.typical if draws else None,
+        draws_ns=draws.draws_ns if draws else None,
         slow_devices=slow,
     )
 

@@ -34,6 +34,8 @@ class Prediction:
     interval_s: tuple[float, float, float] | None = None
     typical: Timeline | None = None
     """with samples: the drawn iteration whose time is the (lower) median of all"""
+    draws_ns: tuple[int, ...] | None = None
+    """with samples: the iteration time of every draw; draws of one seed can be compared across schedules"""
     slow_devices: Mapping[int, float] = field(default_factory=dict)
     """devices that were made to compute so many times as long"""
 

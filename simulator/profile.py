@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 
 from pipeline.errors import InputError
 from pipeline.units import parse_ns
@@ -191,12 +191,19 @@ class Jitter:
     """How durations vary. `action_quantiles` are evenly spaced quantiles, minimum to maximum, of
     the relative residual (duration / expected - 1) of an action; without them a log-normal of the
     layers' spread is drawn. `device_spread` and `iteration_spread` are log-normal factors drawn
-    once per device (straggler) and once per iteration (drift of the machine).
+    once per device and once per iteration (drift of the machine). Messages, all-reduces and
+    optimizer steps have a log-normal factor each. In every iteration a device is, with
+    `straggler_probability`, a straggler that takes `straggler_factor` times as long.
     """
 
     action_quantiles: tuple[Annotated[float, Gt(-1)], ...] = ()
     device_spread: Spread = 0.0
     iteration_spread: Spread = 0.0
+    message_spread: Spread = 0.0
+    all_reduce_spread: Spread = 0.0
+    optimizer_spread: Spread = 0.0
+    straggler_probability: Annotated[float, Ge(0), Le(1)] = 0.0
+    straggler_factor: Factor = 1.0
 
 
 @dataclass(frozen=True, slots=True)

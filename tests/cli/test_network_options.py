@@ -83,7 +83,7 @@ def test_a_profile_that_knows_its_sizes_keeps_them(chimera: Any) -> None:
 
 
 def test_early_receives_cost_interleaved_time_that_late_ones_do_not(chimera: Any) -> None:
-    given = ("--stages", 8, "--microbatches", 16, *UNIFORM, "--p2p", "300us", "--json")
+    given = ("--stages", 8, "--microbatches", 16, *UNIFORM, "--p2p", "100us", "--json")
     free, early, late = (
         chimera("simulate", "interleaved", *given, *how).document["iteration_s"]
         for how in ((), ("--semantics", "stream", "--receives", "early"), ("--semantics", "stream", "--receives", "late"))
