@@ -13,8 +13,10 @@ from pipeline.schedule import Schedule
 from simulator.profile import Profile
 
 
-def paces(profile: Profile, schedule: Schedule, microbatch_size: int) -> tuple[dict[str, Any], ...]:
-    """The fields of `executor.paced.Pace` for every stage; per-stage profiles hold for any size."""
+def paces(
+    profile: Profile, schedule: Schedule, microbatch_size: int, partition: tuple[int, ...] | None = None
+) -> tuple[dict[str, Any], ...]:
+    """The fields of `executor.paced.Pace` for every stage; per-stage profiles hold for any size and partition."""
     size = None if profile.per_stage else microbatch_size
     return tuple(
         asdict(
@@ -27,7 +29,7 @@ def paces(profile: Profile, schedule: Schedule, microbatch_size: int) -> tuple[d
                 activation_bytes=costs.activation_bytes,
             )
         )
-        for costs in profile.stage_costs(schedule, size)
+        for costs in profile.stage_costs(schedule, size, partition=partition)
     )
 
 

@@ -12,11 +12,13 @@ from statistics import median
 from typing import Any
 
 from calibration.training import OnStep, Training, train
+from executor.data import Source
 from executor.environment import is_leader
 from executor.results import score, timelines
 from pipeline.atomic_file import write_text
 from pipeline.loss_table import write_losses
 from pipeline.metrics import Metrics, measure
+from pipeline.models import model_config
 from pipeline.provenance import machine, provenance
 from pipeline.schedule import Schedule
 from pipeline.timeline import Timeline
@@ -41,7 +43,9 @@ class Run:
     machine: Mapping[str, Any]
     dtype: str = "float32"
     held_out: tuple[float, float] | None = None
-    """accuracy and mean loss on samples that were not trained on; None where nothing is classified"""
+    """accuracy (of classes, or of tokens) and mean loss on samples that were not trained on; None with paced compute"""
+    model: str = ""
+    data: str = ""
 
     @property
     def training_s(self) -> float:
@@ -65,6 +69,8 @@ class Run:
         return {
             "schema_version": 1,
             "schedule": self.schedule.name,
+            "model": self.model,
+            "data": self.data,
             "stages": self.schedule.stages,
             "devices": self.schedule.devices,
             "microbatches": self.schedule.microbatches,
@@ -100,6 +106,7 @@ def run(
     seed: int = 0,
     training: Training | None = None,
     pace: Profile | None = None,
+    partitions: Mapping[str, tuple[int, ...]] | None = None,
     deadline_s: float = _DEADLINE_S,
     on_step: OnStep | None = None,
 ) -> Run:
@@ -111,7 +118,8 @@ def run(
     """
     (found,) = _measured(
         {schedule.name: schedule}, training or Training(steps=steps, seed=seed), model=model,
-        microbatch_size=microbatch_size, output=output, width=width, pace=pace, deadline_s=deadline_s, on_step=on_step,
+        microbatch_size=microbatch_size, output=output, width=width, pace=pace, partitions=partitions,
+        deadline_s=deadline_s, on_step=on_step,
     ).values()  # fmt: skip
     if not is_leader():  # rank 0 has the same results, and writes them
         return found
@@ -131,6 +139,7 @@ def run_several(
     microbatch_size: int,
     output: Path,
     width: int = 1,
+    partitions: Mapping[str, tuple[int, ...]] | None = None,
     deadline_s: float = _DEADLINE_S,
     on_step: OnStep | None = None,
 ) -> dict[str, Run]:
@@ -141,7 +150,7 @@ def run_several(
     """
     found = _measured(
         {schedule.name: schedule for schedule in schedules}, training, model=model, microbatch_size=microbatch_size,
-        output=output, width=width, pace=None, deadline_s=deadline_s, on_step=on_step,
+        output=output, width=width, pace=None, partitions=partitions, deadline_s=deadline_s, on_step=on_step,
     )  # fmt: skip
     if not is_leader():
         return found
@@ -156,12 +165,14 @@ def run_several(
 
 def _measured(schedules: Mapping[str, Schedule], training: Training, **given: Any) -> dict[str, Run]:
     results, losses = train(schedules, training, **given)
+    data = Source(training.data, training.data_dir).named(model_config(given["model"])).name
     return {
         label: Run(
             schedule, given["width"], given["microbatch_size"], tuple(timelines(results, label)),
             () if given["pace"] else tuple(losses[label]),
             tuple(peak for result in results if (peak := result["peak_memory_bytes"].get(label)) is not None),
             tuple(result["rss_bytes"] for result in results), machine(), training.dtype, score(results, label),
+            given["model"], data,
         )
         for label, schedule in schedules.items()
     }  # fmt: skip

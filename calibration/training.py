@@ -6,13 +6,14 @@ __all__ = ["OnStep", "Training", "train"]
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from calibration.following import Following, Step
 from calibration.pacing import paces
 from executor.cases import Case, Job
+from executor.data import Source, check_source
 from executor.launch import launch
 from executor.manifest import Manifest, checkpoint_folder, read_manifest, refuse_misfit
 from executor.results import losses, partial_results, timelines
@@ -50,6 +51,9 @@ class Training:
     dtype: str = "float32"
     checkpoint_every: int = 0
     resume: bool = False
+    data: str = ""
+    data_dir: str | None = None
+    """see `executor.data.Source`"""
 
     def job(self, model: dict[str, Any], cases: tuple[Case, ...]) -> Job:
         """The job that trains these cases. Raises InputError for settings that do not fit one another."""
@@ -75,23 +79,28 @@ def train(
     output: Path,
     width: int = 1,
     pace: Profile | None = None,
+    partitions: Mapping[str, tuple[int, ...]] | None = None,
     deadline_s: float = 300.0,
     on_step: OnStep | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, list[float]]]:
     """Trains every schedule from the same weights on the same data, taking turns step by step.
 
     Returns what each rank returned (see `executor.job.run_job`) and the loss of every step by
-    label, those before a resumed checkpoint included. A run that is cut short leaves losses.csv and
+    label, those before a resumed checkpoint included. `partitions` are layers per stage by label;
+    a schedule without one is cut as `pipeline.partition.default_partition` says. A run that is cut short leaves losses.csv and
     the last iteration that all ranks completed in partial-timeline.json.
     Raises InputError for what cannot be trained or resumed, RunError when a rank fails.
     """
     config = model_config(model)
     for item in schedules.values():
         default_partition(config, item.stages)
+    source = check_source(config, Source(training.data, training.data_dir))
+    training = replace(training, data=source.name, data_dir=source.folder)
+    cuts = partitions or {}
     cases = tuple(
         Case(
-            label, schedule_json(item), microbatch_size, width,
-            pace=None if pace is None else paces(pace, item, microbatch_size),
+            label, schedule_json(item), microbatch_size, width, cuts.get(label),
+            None if pace is None else paces(pace, item, microbatch_size, cuts.get(label)),
         )
         for label, item in schedules.items()
     )  # fmt: skip

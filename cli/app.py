@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from cli.output import note
 from pipeline.errors import ChimeraError, UnknownNameError
 
-_COMMANDS = ("schedules", "schedule", "check", "simulate", "compare", "calibrate", "run", "validate", "slurm")
+_COMMANDS = ("schedules", "schedule", "check", "simulate", "compare", "calibrate", "run", "validate", "models", "slurm")
 _INTERRUPTED = 130
 _DEBUG = "--debug"
 _HELP = """Predict, execute and score pipeline-parallel training schedules.

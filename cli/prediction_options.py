@@ -12,6 +12,7 @@ import typer
 
 from cli.costs import Costs, per_chunk, profile_from
 from cli.network_options import NetworkOptions, on_network
+from cli.partition_option import PARTITION, layers_per_stage
 from cli.what_if import WhatIfOptions, slow_devices
 from pipeline.errors import InputError
 from pipeline.schedule import Plan, Schedule
@@ -57,6 +58,7 @@ class PredictionOptions:
         Receives | None, typer.Option("--receives", help="With --semantics stream: whether receives are posted early or late.")
     ] = None
     engine: Annotated[Engine, typer.Option("--engine", help="simpy (reference), compiled, or auto.")] = Engine.SIMPY
+    partition: Annotated[str | None, PARTITION] = None
     samples: Annotated[int, typer.Option("--samples", help="Draws from the profile's jitter, for an interval.")] = 0
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0
 
@@ -96,12 +98,14 @@ def _predict(planned: Schedule | Plan, profile: Profile, question: Question, net
     from simulator import simulate
 
     how = question.how
-    machine, chunks = per_chunk(profile, planned.schedule if isinstance(planned, Plan) else planned)
+    plain = planned.schedule if isinstance(planned, Plan) else planned
+    machine, chunks = per_chunk(profile, plain)
     prediction = simulate(
         planned, machine, microbatch_size=how.microbatch_size, width=how.width, engine=how.engine.value,
         samples=how.samples, seed=how.seed, semantics=how.semantics.value,
         receives="early" if how.receives is None else how.receives.value,
         slow_devices=slow_devices(question.changes.slow_device),
+        partition=layers_per_stage(how.partition, plain, profile=machine),
     )  # fmt: skip
     return replace(prediction, assumptions=(*prediction.assumptions, *chunks, *network, *_transport(how)))
 

@@ -1,13 +1,11 @@
-"""Options that say how to train, and how far a training is."""
+"""Options that say how and on what to train, and how far a training is."""
 
 from __future__ import annotations
 
-__all__ = [
-    "CHECKPOINT_EVERY", "CLIP_NORM", "DECAY", "LEARNING_RATE", "MOMENTUM", "OPTIMIZER", "PRECISION", "RATE_WARMUP",
-    "RESUME", "SECONDS", "SEED", "STEPS", "how_far", "seconds",
-]  # fmt: skip
+__all__ = ["TrainingOptions", "how_far"]
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,22 +14,63 @@ from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from calibration.following import Step
+    from calibration.training import Training
 
-STEPS = typer.Option(None, "--steps", help="Steps to train and measure; 10 unless --seconds is given.")
-SECONDS = typer.Option(None, "--seconds", help="Stop after so long, such as 30s, and at least three steps.")
-SEED = typer.Option(0, "--seed", help="Seed of weights and data.")
-OPTIMIZER = typer.Option("adamw", "--optimizer", help="adamw or sgd.")
-LEARNING_RATE = typer.Option(1e-3, "--learning-rate", help="The highest learning rate.")
-MOMENTUM = typer.Option(0.0, "--momentum", help="Momentum of sgd.")
-DECAY = typer.Option("constant", "--decay", help="constant, linear or cosine, to zero at the last step.")
-RATE_WARMUP = typer.Option(0, "--rate-warmup", help="Steps in which the learning rate rises to its highest.")
-CLIP_NORM = typer.Option(None, "--clip-norm", help="Largest norm of all gradients together; schedules with a flush only.")
-PRECISION = typer.Option("float32", "--precision", help="float32, float64, or bf16 over float32 weights.")
-CHECKPOINT_EVERY = typer.Option(0, "--checkpoint-every", help="Write a checkpoint every so many steps, and at the end.")
-RESUME = typer.Option(False, "--resume", help="Go on from the checkpoint in the output folder.")
+_STEPS = 10
 
 
-def seconds(text: str | None) -> float | None:
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """How and on what to train, as it is written on the command line."""
+
+    steps: Annotated[
+        int | None, typer.Option("--steps", help=f"Steps to train and measure; {_STEPS} unless --seconds is given.")
+    ] = None
+    seconds: Annotated[
+        str | None, typer.Option("--seconds", help="Stop after so long, such as 30s, and at least three steps.")
+    ] = None
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            help="stdlib or a text file (GPT, BERT); digits, cifar-10, fashion-mnist (CNN, MLP), teacher (MLP). "
+            "By default stdlib, digits and teacher, which need no download.",
+        ),
+    ] = ""
+    data_dir: Annotated[str | None, typer.Option("--data-dir", help="Folder of the files of cifar-10 or fashion-mnist.")] = None
+    seed: Annotated[int, typer.Option("--seed", help="Seed of weights and data.")] = 0
+    optimizer: Annotated[str, typer.Option("--optimizer", help="adamw or sgd.")] = "adamw"
+    learning_rate: Annotated[float, typer.Option("--learning-rate", help="The highest learning rate.")] = 1e-3
+    momentum: Annotated[float, typer.Option("--momentum", help="Momentum of sgd.")] = 0.0
+    decay: Annotated[str, typer.Option("--decay", help="constant, linear or cosine, to zero at the last step.")] = "constant"
+    rate_warmup: Annotated[
+        int, typer.Option("--rate-warmup", help="Steps in which the learning rate rises to its highest.")
+    ] = 0
+    clip_norm: Annotated[
+        float | None,
+        typer.Option("--clip-norm", help="Largest norm of all gradients together; schedules with a flush only."),
+    ] = None
+    precision: Annotated[str, typer.Option("--precision", help="float32, float64, or bf16 over float32 weights.")] = "float32"
+    checkpoint_every: Annotated[
+        int, typer.Option("--checkpoint-every", help="Write a checkpoint every so many steps, and at the end.")
+    ] = 0
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False
+
+    def training(self) -> Training:
+        """The training that is meant. Raises InputError for a number out of range or a time without a unit."""
+        from calibration.training import Training
+
+        for flag, given, least in (("--steps", self.steps, 1), ("--checkpoint-every", self.checkpoint_every, 0)):
+            if given is not None and given < least:
+                raise InputError(f"{flag} {given}", f"is below {least}", f"give {least} or more")
+        shared = asdict(self)
+        shared["dtype"] = shared.pop("precision")
+        shared["seconds"] = _seconds(self.seconds)
+        shared["steps"] = _STEPS if self.steps is None and self.seconds is None else self.steps
+        return Training(**shared)
+
+
+def _seconds(text: str | None) -> float | None:
     """The seconds of --seconds; InputError without a unit."""
     found = None if text is None else duration_ns("--seconds", text) / 1e9
     if found is not None and found <= 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["balanced", "default_partition", "explicit"]
+__all__ = ["balanced", "by_count", "chosen", "default_partition", "explicit"]
 
 from collections.abc import Sequence
 
@@ -16,6 +16,30 @@ def default_partition(config: ModelConfig, stages: int) -> tuple[range, ...]:
     It depends on the model alone, so that a prediction and a run agree on it without talking.
     """
     return balanced([layer.forward_flops for layer in layers(config)], stages)
+
+
+def chosen(text: str, costs: Sequence[int | float], stages: int) -> tuple[range, ...]:
+    """The partition that a text means for layers of these costs: `balanced`, `count`, or counts such as `3,2,2,3`.
+
+    Raises InputError for anything else, and for counts that do not fit.
+    """
+    if text == "balanced":
+        return balanced(costs, stages)
+    if text == "count":
+        return by_count(len(costs), stages)
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        remedy = "give balanced, count, or layers per stage such as 3,2,2,3"
+        raise InputError(f"partition {text!r}", "is no list of numbers", remedy) from error
+    if len(counts) != stages:
+        raise InputError(f"partition {text}", f"has {len(counts)} stages, the schedule {stages}", "give one count per stage")
+    return explicit(counts, len(costs))
+
+
+def by_count(layer_count: int, stages: int) -> tuple[range, ...]:
+    """Stages whose numbers of layers differ by one at most; InputError when there are fewer layers than stages."""
+    return balanced([1] * layer_count, stages)
 
 
 def explicit(counts: Sequence[int], layer_count: int) -> tuple[range, ...]:

@@ -33,7 +33,11 @@ class Source:
             raise UnknownNameError(f"data for {config.name}", name, [item for item in DATA_NAMES if item not in _TEXT])
         if name in DATA_NAMES and (name in _EMBEDDED) == (self.folder is not None):
             raise InputError(*_about_folder(name, self.folder))
-        return Source(name, self.folder)
+        return Source(name if name in DATA_NAMES else _absolute(name), self.folder and _absolute(self.folder))
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve())
 
 
 def _check_text(name: str) -> None:
