@@ -27,11 +27,15 @@ _CLEARLY_NS = 500_000
 
 
 class Observation(NamedTuple):
-    """One computation: how long it took, and how long after it could have started it did start."""
+    """One computation: how long it took, and how long after it could have started it did start.
+
+    `split` marks forwards whose backward comes as I and W.
+    """
 
     stage: int
     kind: Kind
     context: Context
+    split: bool
     duration_ns: int
     start: Start
     delay_ns: int
@@ -67,21 +71,23 @@ def observe(
     for timeline in timelines:
         rows = [timeline.of_device(device) for device in range(timeline.devices)]
         ends = {part: span.end_ns for row in rows for span in row for part in span.action.parts}
+        split = {(part.stage, part.microbatch) for part in ends if part.kind is Kind.W}
         for row in rows:
-            into.actions += _observations(schedule, row, ends)
+            into.actions += _observations(schedule, row, ends, split)
         _observe_closing(timeline, group, gradient_bytes, into)
 
 
-def _observations(schedule: Schedule, row: tuple[Span, ...], ends: dict[Action, int]) -> list[Observation]:
+def _observations(
+    schedule: Schedule, row: tuple[Span, ...], ends: dict[Action, int], split: set[tuple[int, int]]
+) -> list[Observation]:
     found = []
     before: Span | None = None
     for span in row:
-        if isinstance(span.action, Action):
+        if isinstance(action := span.action, Action):
             start, delay = _start(schedule, span, before, ends)
-            context = _context(span.action, before)
-            found.append(
-                Observation(span.action.stage, span.action.kind, context, span.end_ns - span.start_ns, start, delay)
-            )
+            context, duration = _context(action, before), span.end_ns - span.start_ns
+            prepares = action.kind is Kind.F and (action.stage, action.microbatch) in split
+            found.append(Observation(action.stage, action.kind, context, prepares, duration, start, delay))
         before = span
     return found
 

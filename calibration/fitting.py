@@ -7,7 +7,7 @@ so that its stage agrees with the pipelined runs.
 
 from __future__ import annotations
 
-__all__ = ["Measurements", "fit_profile", "in_place_times"]
+__all__ = ["Measurements", "fit_profile"]
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from calibration.estimate import Context, InPlace, Observation, Start
+from calibration.estimate import InPlace, Observation, Start
 from calibration.fit import Line, fit_line
+from calibration.in_place import in_place_times
 from calibration.statistics import relative_spread
 from pipeline.actions import Kind
 from pipeline.models import Layer, ModelConfig, config_dict, input_bytes, layers
@@ -28,7 +29,6 @@ from simulator.profile import (
     Jitter,
     LayerCost,
     LinkCost,
-    Locality,
     MeasuredReduce,
     OptimizerCost,
     Overheads,
@@ -78,34 +78,6 @@ def fit_profile(name: str, found: Measurements, provenance: Mapping[str, object]
         jitter=Jitter(action_quantiles=_residuals(in_place)),
         provenance=provenance,
     )
-
-
-def in_place_times(in_place: InPlace) -> tuple[Locality, dict[tuple[int, Kind], float]]:
-    """What a full cache is worth, and per (stage, kind) the time without that advantage.
-
-    A factor is the median, over the stages seen in both contexts, of the ratio of their medians;
-    a stage seen only with the advantage is divided by it. Without comparison the factor is 1.
-    """
-    times: dict[tuple[int, Kind, Context], list[int]] = defaultdict(list)
-    for seen in in_place.actions:
-        times[seen.stage, seen.kind, seen.context].append(seen.duration_ns)
-    medians = {key: median(samples) for key, samples in times.items()}
-
-    def factor(kind: Kind, context: Context) -> float:
-        ratios = [
-            time / medians[stage, kind, "fresh"]
-            for (stage, of, where), time in medians.items()
-            if of is kind and where == context and (stage, kind, "fresh") in medians
-        ]
-        return median(ratios) if ratios else 1.0
-
-    locality = Locality(factor(Kind.F, "after-backward"), factor(Kind.B, "own-forward"))
-    advantage = {"fresh": 1.0, "after-backward": locality.forward_after_backward,
-                 "own-forward": locality.backward_after_own_forward}  # fmt: skip
-    pooled: dict[tuple[int, Kind], list[float]] = defaultdict(list)
-    for seen in in_place.actions:
-        pooled[seen.stage, seen.kind].append(seen.duration_ns / advantage[seen.context])
-    return locality, {key: median(samples) for key, samples in pooled.items()}
 
 
 def _delay(in_place: InPlace, start: Start) -> int | None:
@@ -249,12 +221,12 @@ def _optimizer(found: Measurements) -> OptimizerCost:
 def _residuals(in_place: InPlace) -> tuple[float, ...]:
     """Quantiles of an action's relative residual; the outermost are the 0.5 % ones.
 
-    An action's residual is its duration beyond the median of its stage, kind and context, plus its
+    An action's residual is its duration beyond the median of its stage, kind, context and purpose, plus its
     start delay beyond the median of its kind of start: late starts are noise as much as slow work.
     """
     groups: dict[tuple[object, ...], list[Observation]] = defaultdict(list)
     for seen in in_place.actions:
-        groups[seen.stage, seen.kind, seen.context].append(seen)
+        groups[seen.stage, seen.kind, seen.context, seen.split].append(seen)
     usual = {start: _delay(in_place, start) or 0 for start in ("waited", "ready", "unclear", "first")}
     residuals: list[float] = []
     for members in groups.values():

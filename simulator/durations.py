@@ -34,6 +34,7 @@ class Durations:
         self._partition = partition
         self._tables: dict[float, tuple[StageCosts, ...]] = {}
         self._memo: dict[tuple[int, str, bool, bool], int] = {}
+        self._split = _split(schedule) if profile.locality.forward_for_split != 1.0 else frozenset()
         self.table(1.0)
 
     def table(self, share: float) -> tuple[StageCosts, ...]:
@@ -46,23 +47,33 @@ class Durations:
         """Costs of one stage for `share` of a micro-batch."""
         return self.table(share)[stage]
 
-    def compute_ns(self, action: Step, previous: Step | None = None) -> int:
-        """Duration of a computation, corrections of the profile included.
+    def compute_ns(self, action: Step) -> int:
+        """Duration of a computation by itself, overheads of the profile included."""
+        return self._joined(action, [self._part_ns(part) for part in action.parts])
 
-        `previous` is what its device computed before it: see `simulator.profile.Locality`.
-        """
-        parts = action.parts
-        if previous is not None:
-            factor = self._locality(action, previous)
-            if factor != 1.0:
-                return round(factor * self._part_ns(parts[0]))
-        if len(parts) == 1:
-            return self._part_ns(parts[0])
+    def compute_in_order_ns(self, action: Step, previous: Step | None) -> int:
+        """The same after `previous` on the same device: see `simulator.profile.Locality`."""
+        factor = self._locality(action, previous)
+        if factor == 1.0 and not self._split:
+            return self.compute_ns(action)
+        times = [self._part_ns(part) * self._preparing(part) for part in action.parts]
+        return round(factor * self._joined(action, times))
+
+    def _joined(self, action: Step, times: Sequence[float]) -> int:
+        if len(times) == 1:
+            return round(times[0])
         factor = self.profile.overheads.overlap_factor
-        total = sum(self._part_ns(part) for part in parts)
-        return total if factor == 1.0 else round(factor * total)
+        return round(sum(times) if factor == 1.0 else factor * sum(times))
 
-    def _locality(self, action: Step, previous: Step) -> float:
+    def _preparing(self, part: Action) -> float:
+        """The factor of a forward whose backward is split."""
+        if part.kind is not Kind.F or (part.stage, part.microbatch) not in self._split:
+            return 1.0
+        return self.profile.locality.forward_for_split
+
+    def _locality(self, action: Step, previous: Step | None) -> float:
+        if previous is None:
+            return 1.0
         kind, before = action.kind, previous.kind
         if kind is Kind.F and before in (Kind.B, Kind.W):
             return self.profile.locality.forward_after_backward
@@ -101,6 +112,12 @@ class Durations:
     def assumptions(self) -> tuple[str, ...]:
         """What had to be assumed about compute costs."""
         return cost_assumptions(self.profile, self.schedule, [share * self._unit for share in self._tables])
+
+
+def _split(schedule: Schedule) -> frozenset[tuple[int, int]]:
+    """The (stage, micro-batch) whose backward comes as I and W."""
+    parts = (part for row in schedule.actions for action in row for part in action.parts)
+    return frozenset((part.stage, part.microbatch) for part in parts if part.kind is Kind.W)
 
 
 def share_of(action: Action) -> float:

@@ -19,6 +19,7 @@ __all__ = [
     "Overheads",
     "Profile",
     "SizeCost",
+    "SlowLink",
     "Topology",
 ]
 
@@ -101,6 +102,15 @@ class LinkCost:
 
 
 @dataclass(frozen=True, slots=True)
+class SlowLink:
+    """Two devices whose messages, both ways, take `factor` times the latency at 1/factor of the bandwidth."""
+
+    one: Count
+    other: Count
+    factor: Factor
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """Which devices share a node. None: all on one host, whose links are of class `local`.
 
@@ -111,6 +121,7 @@ class Topology:
 
     devices_per_node: Annotated[int, Ge(1)] | None = None
     shared_nic: bool = False
+    slow_links: tuple[SlowLink, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,20 +181,22 @@ class Overheads:
 
 @dataclass(frozen=True, slots=True)
 class Locality:
-    """What a full cache is worth: factors on a computation by what its device computed before it.
+    """Factors on a computation by what its device computed before it, and by what it prepares.
 
     A forward after a backward writes into memory that was just freed; a backward right after its own
     forward finds its activations still in the cache. On CPUs both run faster than the same work on
-    memory not touched for long (GPipe's forwards, say); 1 means no difference.
+    memory not touched for long (GPipe's forwards, say). A forward whose backward comes in two parts
+    arranges for that in every layer, which costs host time. 1 means no difference.
     """
 
     forward_after_backward: Annotated[float, Gt(0)] = 1.0
     backward_after_own_forward: Annotated[float, Gt(0)] = 1.0
+    forward_for_split: Annotated[float, Gt(0)] = 1.0
 
     @property
     def least(self) -> float:
         """The smallest factor that any order of actions can earn."""
-        return min(1.0, self.forward_after_backward, self.backward_after_own_forward)
+        return min(1.0, self.forward_for_split) * min(1.0, self.forward_after_backward, self.backward_after_own_forward)
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ class Workload:
             row = []
             for op in ops:
                 if op.code is COMPUTE:
-                    row.append(self.durations.compute_ns(op.action, previous))
+                    row.append(self.durations.compute_in_order_ns(op.action, previous))
                     previous = op.action
                 else:
                     row.append(self.durations.step_ns(op.action.parts[0].stage) if op.code is STEP else 0)

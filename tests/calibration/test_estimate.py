@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from calibration.estimate import InPlace, observe
-from calibration.fitting import Measurements, fit_profile, in_place_times
+from calibration.fitting import Measurements, fit_profile
+from calibration.in_place import in_place_times
 from calibration.session import calibration_schedules, gradient_bytes
 from pipeline.actions import Action, Kind
 from pipeline.models import config_dict, layers, model_config
@@ -62,7 +63,7 @@ def refit(machine: Profile, stages: int) -> Profile:
 
 @pytest.mark.parametrize("stages", [2, 4])
 @pytest.mark.parametrize("name", ["gpipe", "dapple", "chimera", "zb-h1"])
-@pytest.mark.parametrize("locality", [Locality(), Locality(0.9, 0.95)])
+@pytest.mark.parametrize("locality", [Locality(), Locality(0.9, 0.95), Locality(0.9, 0.95, 1.1)])
 def test_a_machine_is_recovered_from_its_calibration_runs(stages: int, name: str, locality: Locality) -> None:
     machine = truth(locality=locality)
     schedule = build(name, stages=stages, microbatches=12)  # a configuration that no calibration run has

@@ -18,7 +18,7 @@ from simulator import Profile, simulate
 from simulator import engine as reference
 from simulator.compiled import CompiledWorkload
 from simulator.durations import Durations
-from simulator.profile import LayerCost, LinkCost, Overheads, SizeCost
+from simulator.profile import LayerCost, LinkCost, Locality, Overheads, SizeCost
 from simulator.workload import Workload
 
 SIZED = Profile(
@@ -181,3 +181,14 @@ def test_a_measured_half_costs_what_its_size_costs() -> None:
     assert forwards[0].end_ns - forwards[0].start_ns == 22
     halves = simulate(halved(build("gpipe", stages=2, microbatches=1)), profile, microbatch_size=2).timeline
     assert [s.end_ns - s.start_ns for s in halves.of_device(1)] == [15, 25, 25]
+
+
+def test_forwards_that_prepare_a_split_backward_cost_their_factor() -> None:
+    """D = 1, N = 3, F = 100, B = 200, W = half of it: ZB-H1 splits every backward, so 3 x 10 more; 1F1B none."""
+    cost = SizeCost(1, forward_ns=100, backward_ns=200)
+    plain = Profile("one", (LayerCost("stage", (cost,)),), per_stage=True)
+    split = replace(plain, locality=Locality(forward_for_split=1.1))
+    for name, more in (("zb-h1", 30), ("dapple", 0)):
+        schedule = build(name, stages=1, microbatches=3)
+        found = [simulate(schedule, profile).metrics.pipeline_ns for profile in (plain, split)]
+        assert found == [900, 900 + more]

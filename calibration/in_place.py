@@ -1,0 +1,64 @@
+"""What a stage's computations take inside a pipeline, and by how much their context changes that."""
+
+from __future__ import annotations
+
+__all__ = ["in_place_times"]
+
+from collections import defaultdict
+from statistics import median
+from typing import NamedTuple
+
+from calibration.estimate import Context, InPlace
+from pipeline.actions import Kind
+from simulator.profile import Locality
+
+
+class _Case(NamedTuple):
+    stage: int
+    kind: Kind
+    context: Context
+    split: bool
+
+
+def in_place_times(in_place: InPlace) -> tuple[Locality, dict[tuple[int, Kind], float]]:
+    """The factors of contexts, and per (stage, kind) the time in nanoseconds without any of them.
+
+    A factor is the median of the ratios of medians over all pairs of cases that differ in nothing
+    else; without a pair it is 1. What was seen in a context is divided by its factors.
+    """
+    times: dict[_Case, list[int]] = defaultdict(list)
+    for seen in in_place.actions:
+        times[_Case(seen.stage, seen.kind, seen.context, seen.split)].append(seen.duration_ns)
+    medians = {case: median(samples) for case, samples in times.items()}
+    locality = Locality(
+        forward_after_backward=_factor(medians, Kind.F, context="after-backward"),
+        backward_after_own_forward=_factor(medians, Kind.B, context="own-forward"),
+        forward_for_split=_split_factor(medians),
+    )
+    pooled: dict[tuple[int, Kind], list[float]] = defaultdict(list)
+    for case, samples in times.items():
+        factor = _advantage(locality, case)
+        pooled[case.stage, case.kind] += [time / factor for time in samples]
+    return locality, {key: median(samples) for key, samples in pooled.items()}
+
+
+def _factor(medians: dict[_Case, float], kind: Kind, context: Context) -> float:
+    return _ratio(medians, {
+        case: case._replace(context="fresh") for case in medians if (case.kind, case.context) == (kind, context)
+    })  # fmt: skip
+
+
+def _split_factor(medians: dict[_Case, float]) -> float:
+    return _ratio(medians, {case: case._replace(split=False) for case in medians if case.split})
+
+
+def _ratio(medians: dict[_Case, float], pairs: dict[_Case, _Case]) -> float:
+    """The median of time over time of those pairs of which both were seen."""
+    ratios = [medians[case] / medians[other] for case, other in pairs.items() if other in medians]
+    return median(ratios) if ratios else 1.0
+
+
+def _advantage(locality: Locality, case: _Case) -> float:
+    factors = {"fresh": 1.0, "after-backward": locality.forward_after_backward,
+               "own-forward": locality.backward_after_own_forward}  # fmt: skip
+    return factors[case.context] * (locality.forward_for_split if case.split else 1.0)
