@@ -11,7 +11,7 @@ import typer
 
 from cli import closed_form
 from cli.candidates import candidates, depths
-from cli.compare_report import draw, print_comparison
+from cli.compare_report import beats_key, draw, print_comparison
 from cli.costs import Costs
 from cli.network_options import NetworkOptions, network_key
 from cli.option_groups import grouped
@@ -66,6 +66,9 @@ def command(
             memory_note(prediction, size)
         for item in left_out:
             note(f"left out: {item}")
+        for assumption in predictions[0].assumptions:
+            if all(assumption in prediction.assumptions for prediction in predictions):
+                note(f"assumed: {assumption}")
     draws_into(plot, lambda path: draw(predictions, path))
     if not as_json:
         best = predictions[0].schedule
@@ -82,4 +85,4 @@ def _document(predictions: list[Prediction], left_out: list[LeftOut], capacity: 
         }
         for prediction in predictions
     ]
-    return {"cases": cases, "excluded": [item._asdict() for item in left_out]}
+    return {"cases": cases, **beats_key(predictions), "excluded": [item._asdict() for item in left_out]}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["draw", "print_comparison"]
+__all__ = ["beats_key", "draw", "print_comparison"]
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cli import closed_form
 from cli.output import caption, percent, print_table
@@ -29,6 +29,8 @@ def print_comparison(predictions: list[Prediction]) -> None:
     depth = "" if several else f"D={predictions[0].schedule.devices} "
     shape = f"{depth}N={predictions[0].schedule.microbatches}"
     print_table(f"{shape}; bubble ratio = idle / (devices x pipeline)", _COLUMNS, rows)
+    if predictions[0].draws_ns is not None:
+        _print_chances(predictions)
 
 
 def labels(predictions: list[Prediction]) -> list[str]:
@@ -51,6 +53,37 @@ def _row(prediction: Prediction, best_ns: int) -> tuple[str, ...]:
         str(max(prediction.weights_copies)),
         _throughput(prediction),
     )
+
+
+def _print_chances(predictions: list[Prediction]) -> None:
+    """The interval of each iteration, and how often it is shorter than the first row's."""
+    names, first = labels(predictions), predictions[0]
+    rows = []
+    for name, prediction in zip(names, predictions, strict=True):
+        assert prediction.interval_s is not None
+        percentiles = (format_ns(value * 1e9) for value in prediction.interval_s)
+        rows.append((name, *percentiles, "-" if prediction is first else percent(_beats(prediction, first))))
+    title = f"{len(first.draws_ns or ())} draws, in each of which all schedules meet the same conditions"
+    print_table(title, ("schedule", "5 %", "50 %", "95 %", f"is faster than {names[0]}"), rows)
+
+
+def beats_key(predictions: list[Prediction]) -> dict[str, Any]:
+    """`beats`: of every row, the share of draws in which it is faster than each other one; nothing without draws."""
+    if predictions[0].draws_ns is None:
+        return {}
+    named = dict(zip(labels(predictions), predictions, strict=True))
+    return {
+        "beats": {
+            name: {other: _beats(ours, theirs) for other, theirs in named.items() if other != name}
+            for name, ours in named.items()
+        }
+    }
+
+
+def _beats(ours: Prediction, theirs: Prediction) -> float:
+    from simulator.intervals import beats
+
+    return beats(ours.draws_ns or (), theirs.draws_ns or ())
 
 
 def _throughput(prediction: Prediction) -> str:

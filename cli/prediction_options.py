@@ -13,7 +13,7 @@ import typer
 from cli.costs import Costs, per_chunk, profile_from
 from cli.network_options import NetworkOptions, on_network
 from cli.partition_option import PARTITION, layers_per_stage
-from cli.what_if import WhatIfOptions, slow_devices
+from cli.what_if import WhatIfOptions, slow_devices, under
 from pipeline.errors import InputError
 from pipeline.schedule import Plan, Schedule
 
@@ -81,7 +81,17 @@ def predict(schedules: list[Schedule | Plan], question: Question) -> list[Predic
     check(question.how)
     profile = profile_from(question.costs, question.network.p2p)
     profile, network = on_network(profile, question.network)
-    return [_predict(schedule, profile, question, network) for schedule in schedules]
+    profile, changes = under(profile, question.changes, question.how.samples)
+    _check_depths(schedules, profile)
+    return [_predict(schedule, profile, question, (*network, *changes)) for schedule in schedules]
+
+
+def _check_depths(schedules: list[Schedule | Plan], profile: Profile) -> None:
+    depths = {each.schedule.devices if isinstance(each, Plan) else each.devices for each in schedules}
+    if len(depths) > 1 and profile.per_stage:
+        given = f"{', '.join(map(str, sorted(depths)))} devices with costs of equal stages"
+        derived = "more stages would be a larger model, and the times could not be compared"
+        raise InputError(given, derived, "give --profile with layers, which are partitioned anew for each depth")
 
 
 def check(how: PredictionOptions, *, explain: bool = False) -> None:
@@ -94,7 +104,7 @@ def check(how: PredictionOptions, *, explain: bool = False) -> None:
         raise InputError(f"--explain with {given}", "what limits it is known for buffered messages only", "drop one of them")
 
 
-def _predict(planned: Schedule | Plan, profile: Profile, question: Question, network: tuple[str, ...]) -> Prediction:
+def _predict(planned: Schedule | Plan, profile: Profile, question: Question, said: tuple[str, ...]) -> Prediction:
     from simulator import simulate
 
     how = question.how
@@ -107,7 +117,7 @@ def _predict(planned: Schedule | Plan, profile: Profile, question: Question, net
         slow_devices=slow_devices(question.changes.slow_device),
         partition=layers_per_stage(how.partition, plain, profile=machine),
     )  # fmt: skip
-    return replace(prediction, assumptions=(*prediction.assumptions, *chunks, *network, *_transport(how)))
+    return replace(prediction, assumptions=(*prediction.assumptions, *chunks, *said, *_transport(how)))
 
 
 def _transport(how: PredictionOptions) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["WhatIfOptions", "capacity_bytes", "memory_key", "memory_note", "slow_devices"]
+__all__ = ["WhatIfOptions", "capacity_bytes", "memory_key", "memory_note", "slow_devices", "under"]
 
+import re
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,7 @@ from pipeline.errors import InputError
 from pipeline.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
-    from simulator import Prediction
+    from simulator import Prediction, Profile
     from simulator.what_if import OutOfMemory
 
 
@@ -27,6 +28,26 @@ class WhatIfOptions:
         list[str],
         typer.Option("--slow-device", metavar="DEVICE=FACTOR", help="What if a device computed FACTOR times as long; repeatable."),
     ] = field(default_factory=list)
+    slow_link: Annotated[
+        list[str],
+        typer.Option(
+            "--slow-link", metavar="A-B=FACTOR", help="What if messages between two devices were FACTOR times as slow; repeatable."
+        ),
+    ] = field(default_factory=list)
+    faster_network: Annotated[
+        float | None,
+        typer.Option("--faster-network", metavar="FACTOR", help="What if all latencies were divided, all bandwidths multiplied by it."),
+    ] = None
+    jitter: Annotated[
+        str | None, typer.Option("--jitter", metavar="PERCENT", help="What if everything varied by so much, such as 5%; with --samples.")
+    ] = None
+    stragglers: Annotated[
+        str | None,
+        typer.Option(
+            "--stragglers", metavar="SHARE=FACTOR",
+            help="What if in so many iterations (0.1) a device took FACTOR times as long; with --samples.",
+        ),
+    ] = None
     capacity: Annotated[
         str | None, typer.Option("--capacity", metavar="SIZE", help="Memory of a device: who runs out first, and where.")
     ] = None
@@ -34,15 +55,68 @@ class WhatIfOptions:
 
 def slow_devices(given: list[str]) -> dict[int, float]:
     """`2=1.5` and the like; InputError for anything else."""
-    found: dict[int, float] = {}
+    return {
+        int(device): factor
+        for device, factor in (_pair("--slow-device", text, r"\d+|-\d+", "a device's number", "2=1.5") for text in given)
+    }
+
+
+def under(profile: Profile, changes: WhatIfOptions, samples: int) -> tuple[Profile, tuple[str, ...]]:
+    """The profile under changed conditions, and these in words; slow devices are not part of a profile.
+
+    Raises InputError for what is malformed or would change nothing.
+    """
+    from simulator import what_if
+
+    found = []
+    if changes.faster_network is not None:
+        profile = what_if.faster_network(profile, changes.faster_network)
+        found.append(f"all latencies divided and all bandwidths multiplied by {changes.faster_network:g}; host time stays")
+    slow = _slow_links(changes.slow_link)
+    if slow:
+        profile = what_if.with_slow_links(profile, slow)
+    found += [f"messages between devices {one} and {other} are {factor:g} times as slow" for (one, other), factor in slow.items()]
+    for option, text in (("--jitter", changes.jitter), ("--stragglers", changes.stragglers)):
+        if text is not None and not samples:
+            raise InputError(f"{option} {text} without --samples", "nothing is drawn, so nothing varies", "add --samples 200")
+    if changes.jitter is not None:
+        profile = what_if.jittery(profile, _share(changes.jitter))
+        found.append(f"every duration varies by {changes.jitter} (log-normal)")
+    if changes.stragglers is not None:
+        share, factor = _pair("--stragglers", changes.stragglers, r"[\d.]+", "a share", "0.1=1.5")
+        profile = what_if.straggling(profile, float(share), factor)
+        found.append(f"in {float(share):.4g} of the iterations a device takes {factor:g} times as long, each on its own")
+    return profile, tuple(found)
+
+
+def _slow_links(given: list[str]) -> dict[tuple[int, int], float]:
+    found = {}
     for text in given:
-        device, separator, factor = text.partition("=")
-        try:
-            found[int(device)] = float(factor)
-        except ValueError as error:
-            derived = "is not DEVICE=FACTOR" if not separator else "needs a device's number and a factor"
-            raise InputError(f"--slow-device {text}", derived, "write for example --slow-device 2=1.5") from error
+        pair, factor = _pair("--slow-link", text, r"\d+-\d+", "two devices' numbers", "0-1=3")
+        one, _, other = pair.partition("-")
+        found[int(one), int(other)] = factor
     return found
+
+
+def _pair(option: str, text: str, pattern: str, what: str, example: str) -> tuple[str, float]:
+    """What stands on the left of KEY=FACTOR, and the factor."""
+    key, separator, factor = text.partition("=")
+    remedy = f"write for example {option} {example}"
+    if not separator:
+        raise InputError(f"{option} {text}", "has no =FACTOR", remedy)
+    try:
+        if re.fullmatch(pattern, key.strip()):
+            return key.strip(), float(factor)
+    except ValueError:
+        pass
+    raise InputError(f"{option} {text}", f"needs {what} and a factor", remedy)
+
+
+def _share(text: str) -> float:
+    """`5%` as 0.05."""
+    if not re.fullmatch(r"\d+(\.\d+)?\s*%", text.strip()):
+        raise InputError(f"--jitter {text}", "is not a percentage", "write for example --jitter 5%")
+    return float(text.strip().rstrip("% ")) / 100
 
 
 def capacity_bytes(given: str | None) -> int | None:

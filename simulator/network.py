@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-__all__ = ["Network"]
+__all__ = ["Network", "slower"]
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from pipeline.errors import InputError
 from simulator.profile import LinkCost, Profile
 
 _FREE = LinkCost(queueing=False)
+
+
+def slower(link: LinkCost, factor: float) -> LinkCost:
+    """`factor` times the latency and 1/factor of the bandwidth; host overheads stay."""
+    bandwidth = link.bandwidth_bytes_per_s
+    return replace(
+        link,
+        latency_ns=round(link.latency_ns * factor),
+        bandwidth_bytes_per_s=None if bandwidth is None else bandwidth / factor,
+    )
 
 
 class Network:
@@ -26,6 +37,7 @@ class Network:
         self._resources: dict[object, int] = {}
         topology = profile.topology
         self._nic = topology.shared_nic and topology.devices_per_node is not None
+        self._slow = {frozenset((slow.one, slow.other)): slow.factor for slow in topology.slow_links}
         self.contention = self._contention()
         """why messages of different pairs or directions contend, or None if they do not"""
 
@@ -51,7 +63,8 @@ class Network:
         if found is None and name != "local":
             remedy = f"add links.{name}, or drop topology"
             raise InputError(f"profile {self._profile.name!r}", f"has nodes but no links.{name}", remedy)
-        return found or _FREE
+        found, factor = found or _FREE, self._slow.get(frozenset((source, target)), 1.0)
+        return found if factor == 1.0 else slower(found, factor)
 
     def _class(self, source: int, target: int) -> Literal["local", "same_node", "other_node"]:
         size = self._profile.topology.devices_per_node

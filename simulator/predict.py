@@ -29,7 +29,7 @@ from simulator.profile import Profile
 from simulator.recent import Recent
 from simulator.sampling import has_jitter
 from simulator.sharing import sharing_reason
-from simulator.what_if import check_slow, slowed
+from simulator.what_if import check_links, check_slow, slowed
 from simulator.workload import Workload
 
 Engine = Literal["auto", "simpy", "compiled"]
@@ -64,7 +64,9 @@ def simulate(
     """
     _check(engine, semantics, samples, width, microbatch_size)
     slow = dict(slow_devices or {})
-    check_slow(slow, (schedule.schedule if isinstance(schedule, Plan) else schedule).devices)
+    devices = (schedule.schedule if isinstance(schedule, Plan) else schedule).devices
+    check_slow(slow, devices)
+    check_links(profile, devices)
     if isinstance(schedule, Schedule) and not slow and engine != "simpy" and semantics == "buffered" and not samples:
         with collector_paused():
             large = large_prediction(schedule, profile, microbatch_size, width, partition)

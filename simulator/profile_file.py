@@ -25,6 +25,7 @@ _PLACES: dict[str, type[Any]] = {
     "costs": shapes.SizeCost,
     "links": shapes.LinkCost,
     "topology": shapes.Topology,
+    "slow_links": shapes.SlowLink,
     "all_reduce": shapes.AllReduceCost,
     "measured": shapes.MeasuredReduce,
     "optimizer": shapes.OptimizerCost,

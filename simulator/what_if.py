@@ -1,16 +1,22 @@
-"""Changed conditions for the same schedule: a slower device, less memory."""
+"""Changed conditions for the same schedule: slower devices and links, a faster network, more jitter, less memory."""
 
 from __future__ import annotations
 
-__all__ = ["OutOfMemory", "check_slow", "out_of_memory", "slowed"]
+__all__ = [
+    "OutOfMemory", "check_links", "check_slow", "faster_network", "jittery", "out_of_memory", "slowed", "straggling",
+    "with_slow_links",
+]  # fmt: skip
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 from pipeline.errors import InputError
 from pipeline.timeline import MemoryEvent
 from pipeline.units import format_bytes, format_ns
+from simulator.network import slower
+from simulator.profile import Profile, SlowLink
 from simulator.workload import Workload
 
 
@@ -63,3 +69,71 @@ def slowed(workload: Workload, factors: Mapping[int, float]) -> list[list[int]]:
     return [
         [round(work * factors.get(device, 1.0)) for work in row] for device, row in enumerate(workload.work_ns)
     ]
+
+
+def with_slow_links(profile: Profile, factors: Mapping[tuple[int, int], float]) -> Profile:
+    """The profile with slower links between some pairs of devices, both ways; all-reduces are not slowed.
+
+    Raises InputError for a factor below 1 or a device that is linked to itself.
+    """
+    for (one, other), factor in factors.items():
+        if one == other:
+            raise InputError(f"slow link {one}-{other}", "is a device's link to itself", "name two devices, such as 0-1")
+        if not 1 <= factor < float("inf"):
+            remedy = "give a factor of 1 or more, such as 3"
+            raise InputError(f"slow link {one}-{other}={factor:g}", "is not slower", remedy)
+    slow = tuple(SlowLink(one, other, factor) for (one, other), factor in factors.items())
+    return replace(profile, topology=replace(profile.topology, slow_links=(*profile.topology.slow_links, *slow)))
+
+
+def check_links(profile: Profile, devices: int) -> None:
+    """Raises InputError for a slow link of a device that does not exist."""
+    for slow in profile.topology.slow_links:
+        if max(slow.one, slow.other) >= devices:
+            derived = f"there are devices 0 to {devices - 1}"
+            raise InputError(f"slow link {slow.one}-{slow.other}", derived, "name two of them")
+
+
+def faster_network(profile: Profile, factor: float) -> Profile:
+    """All latencies divided and all bandwidths multiplied by a factor, those of all-reduces too; host overheads stay.
+
+    Raises InputError for a factor that is not above zero.
+    """
+    if not 0 < factor < float("inf"):
+        raise InputError(f"a network {factor:g} times as fast", "is none", "give a factor above 0, such as 2")
+    cost = profile.all_reduce
+    bandwidth = cost.bandwidth_bytes_per_s
+    reduce = replace(
+        cost,
+        latency_ns=round(cost.latency_ns / factor),
+        bandwidth_bytes_per_s=None if bandwidth is None else bandwidth * factor,
+        measured=tuple(replace(entry, duration_ns=round(entry.duration_ns / factor)) for entry in cost.measured),
+    )
+    links = {name: slower(link, 1 / factor) for name, link in profile.links.items()}
+    return replace(profile, links=links, all_reduce=reduce)
+
+
+def jittery(profile: Profile, spread: float) -> Profile:
+    """Everything varies log-normally by so much, instead of how the profile says; stragglers and drift stay."""
+    layers = tuple(
+        replace(layer, costs=tuple(replace(cost, forward_spread=spread, backward_spread=spread) for cost in layer.costs))
+        for layer in profile.layers
+    )
+    jitter = replace(
+        profile.jitter, action_quantiles=(), message_spread=spread, all_reduce_spread=spread, optimizer_spread=spread
+    )
+    return replace(profile, layers=layers, jitter=jitter)
+
+
+def straggling(profile: Profile, probability: float, factor: float) -> Profile:
+    """In every iteration each device is slower by a factor with this probability.
+
+    Raises InputError for a probability outside 0 to 1 and a factor below 1.
+    """
+    if not 0 <= probability <= 1:
+        raise InputError(f"stragglers with probability {probability:g}", "is no probability", "give 0 to 1, such as 0.05")
+    if not 1 <= factor < float("inf"):
+        remedy = "give a factor of 1 or more, such as 1.5"
+        raise InputError(f"stragglers {factor:g} times as long", "are not slower", remedy)
+    jitter = replace(profile.jitter, straggler_probability=probability, straggler_factor=factor)
+    return replace(profile, jitter=jitter)
