@@ -14,7 +14,7 @@ from typing import Any
 from calibration.training import OnStep, Training, train
 from executor.data import Source
 from executor.environment import is_leader
-from executor.results import score, timelines
+from executor.results import durations_ns, score, timelines
 from pipeline.atomic_file import write_text
 from pipeline.loss_table import write_losses
 from pipeline.metrics import Metrics, measure
@@ -31,12 +31,16 @@ _DEADLINE_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run did: every measured iteration, its loss, and peak memory per rank."""
+    """What a run did: duration and loss of every measured iteration, timelines of some, peak memory per rank.
+
+    The timelines are of between 32 and 64 iterations, evenly spaced, where there are more.
+    """
 
     schedule: Schedule
     width: int
     microbatch_size: int
     timelines: tuple[Timeline, ...]
+    iterations_ns: tuple[int, ...]
     losses: tuple[float, ...]
     peak_memory_bytes: tuple[int, ...]
     rss_bytes: tuple[int, ...]
@@ -50,11 +54,11 @@ class Run:
     @property
     def training_s(self) -> float:
         """What the measured steps took together, without what lies between them."""
-        return sum(timeline.end_ns for timeline in self.timelines) / 1e9
+        return sum(self.iterations_ns) / 1e9
 
     @property
     def typical(self) -> Timeline:
-        """The iteration whose duration is the (lower) median."""
+        """Of the iterations with a timeline, the one whose duration is the (lower) median."""
         return sorted(self.timelines, key=lambda timeline: timeline.end_ns)[(len(self.timelines) - 1) // 2]
 
     @property
@@ -77,12 +81,12 @@ class Run:
             "width": self.width,
             "microbatch_size": self.microbatch_size,
             "compute": "paced" if self.typical.source == "paced" else "real",
-            "iteration_s": median(timeline.end_ns for timeline in self.timelines) / 1e9,
+            "iteration_s": median(self.iterations_ns) / 1e9,
             "pipeline_s": metrics.pipeline_ns / 1e9,
             "bubble_ratio": metrics.bubble_ratio,
             "throughput_samples_per_s": metrics.throughput_samples_per_s,
             "utilisation": metrics.utilisation,
-            "iterations_s": [timeline.end_ns / 1e9 for timeline in self.timelines],
+            "iterations_s": [duration / 1e9 for duration in self.iterations_ns],
             "losses": list(self.losses),
             "training_s": self.training_s,
             "precision": self.dtype,
@@ -169,6 +173,7 @@ def _measured(schedules: Mapping[str, Schedule], training: Training, **given: An
     return {
         label: Run(
             schedule, given["width"], given["microbatch_size"], tuple(timelines(results, label)),
+            tuple(durations_ns(results, label)),
             () if given["pace"] else tuple(losses[label]),
             tuple(peak for result in results if (peak := result["peak_memory_bytes"].get(label)) is not None),
             tuple(result["rss_bytes"] for result in results), machine(), training.dtype, score(results, label),

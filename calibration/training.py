@@ -30,6 +30,8 @@ OnStep = Callable[[float, Step | None], None]
 """(seconds since the start, the last step that every rank completed)"""
 _HELD_OUT = 512
 _MOST_STEPS = 1_000_000
+_DETAILED = 64
+"""steps whose spans are kept: enough to find a typical one, few enough for any length of training"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ class Training:
         shared = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "steps"}
         rate_steps = 0 if self.decay == "constant" else self.steps or 0
         job = Job(
-            model, cases, rounds=self.steps or _MOST_STEPS, rate_steps=rate_steps, restart=True, held_out=_HELD_OUT, **shared
+            model, cases, rounds=self.steps or _MOST_STEPS, rate_steps=rate_steps, restart=True, held_out=_HELD_OUT,
+            detailed=_DETAILED, **shared
         )
         assert job.rate  # an impossible rate is refused here, not by every rank
         return job

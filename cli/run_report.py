@@ -33,7 +33,7 @@ def report_one(done: Run, output: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(done.as_json())
     else:
-        steps = len(done.timelines)
+        steps = len(done.iterations_ns)
         print_table(f"{title}, {compute} compute, measured over {steps} iterations", ("metric", "value"), _rows(done))
     _written(output, files)
     note("next: chimera validate predicts the same run and scores the prediction")

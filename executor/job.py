@@ -21,6 +21,7 @@ from executor.context import RankContext
 from executor.evaluation import Score, evaluate
 from executor.groups import Groups
 from executor.journal import Journal
+from executor.record import Records
 from executor.setup import Prepared, prepare
 from executor.watching import watch
 
@@ -31,10 +32,10 @@ _LEAST_ROUNDS = 3
 def run_job(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
     """Runs a job on this rank.
 
-    Returns per label: `cases` (iteration records, each with what disturbed it), `scores` (this rank's
-    part of an `executor.evaluation.Score`, None where nothing is scored), `devices`,
-    `peak_memory_bytes` and `memory` (see `executor.watching.Watched`), and `rss_bytes`, the process's
-    peak. Completed iterations are also appended to the rank's journal while the job runs. What was
+    Returns per label: `cases` (iteration records, each with what disturbed it; spans and messages of
+    those that `detailed` keeps), `scores` (this rank's part of an `executor.evaluation.Score`, None
+    where nothing is scored), `devices`, `peak_memory_bytes` and `memory` (see
+    `executor.watching.Watched`), and `rss_bytes`, the process's peak. Completed iterations are also appended to the rank's journal while the job runs. What was
     done before a resumed checkpoint is not in the records.
     """
     job = Job.from_payload(payload)
@@ -75,17 +76,18 @@ def _rounds(
         _round(job, prepared, journal, number)
     checkpoints = Checkpoints(context, job, prepared)
     first = _begin(job, prepared, checkpoints)
-    records: dict[str, list[_JSON]] = {case.label: [] for case in job.cases}
+    records = {case.label: Records(job.detailed) for case in job.cases}
     for number in range(first, job.rounds):
         for label, found in _round(job, prepared, journal, number).items():
-            records[label] += found
+            for record in found:
+                records[label].add(record)
         over = number + 1 == job.rounds or (number + 1 - first >= _LEAST_ROUNDS and _time_is_up(started, job.seconds))
         if job.checkpoint_every and (over or (number + 1) % job.checkpoint_every == 0):
             recent = (number + 1 - checkpoints.step) * job.iterations
-            checkpoints.save(number + 1, {label: _losses(found, recent) for label, found in records.items()})
+            checkpoints.save(number + 1, {label: _losses(found.kept, recent) for label, found in records.items()})
         if over:
             break
-    return records
+    return {label: found.kept for label, found in records.items()}
 
 
 def _begin(job: Job, prepared: Sequence[Prepared], checkpoints: Checkpoints) -> int:

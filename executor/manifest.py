@@ -20,7 +20,7 @@ from executor.cases import Case, Job
 from pipeline.errors import InputError
 
 _NAME = "manifest.json"
-_FREE = {"cases", "rounds", "warmup", "memory", "reset", "restart", "seconds", "checkpoint_every", "resume", "held_out"}
+_FREE = {"cases", "rounds", "warmup", "memory", "reset", "restart", "seconds", "checkpoint_every", "resume", "held_out", "detailed"}
 """fields of a job that may differ from one part of a training to the next: nothing is learnt from them"""
 
 

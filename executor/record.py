@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["IterationRecord", "take_record"]
+__all__ = ["IterationRecord", "Records", "take_record"]
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,3 +51,29 @@ def take_record(
     for kept in (marks, mail.received, mail.sent):
         kept.clear()
     return record
+
+
+class Records:
+    """The iterations of one case on one rank, in order: what is kept of them does not grow by spans.
+
+    Times and loss stay of every iteration, everything else of between `most` / 2 and `most` of them,
+    evenly spaced and the same on all ranks; None keeps all.
+    """
+
+    def __init__(self, most: int | None) -> None:
+        self.kept: list[dict[str, Any]] = []
+        self._most, self._stride, self._detailed = most, 1, 0
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Keeps one more iteration."""
+        whole = len(self.kept) % self._stride == 0
+        self.kept.append(dict(record) if whole else _outline(record))
+        self._detailed += whole
+        if self._most is not None and self._detailed > self._most:
+            self._stride *= 2
+            self.kept = [each if index % self._stride == 0 else _outline(each) for index, each in enumerate(self.kept)]
+            self._detailed = -(-len(self.kept) // self._stride)
+
+
+def _outline(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in ("begin_ns", "end_ns", "loss", "round")}

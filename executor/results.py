@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["losses", "partial_results", "score", "timelines"]
+__all__ = ["durations_ns", "losses", "partial_results", "score", "timelines"]
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ def timelines(results: Sequence[_Record], label: str, *, copy: int = 0) -> list[
     """The measured timelines of one case, in order; `results[rank]` is what `run_job` returned.
 
     They show the devices of one data-parallel `copy` of the pipeline; an iteration ends when every
-    copy is done. A paced case is labelled so.
+    copy is done. Iterations whose spans were not kept are left out. A paced case is labelled so.
     """
     devices = results[0]["devices"][label]
     source: Source = "paced" if results[0]["compute"][label] == "paced" else "measured"
@@ -29,6 +29,16 @@ def timelines(results: Sequence[_Record], label: str, *, copy: int = 0) -> list[
     return [
         _merge([row[i] for row in rows], mine, source, label, peaks[mine] if any(peaks) else ())
         for i in range(min(map(len, rows), default=0))
+        if "spans" in rows[0][i]
+    ]
+
+
+def durations_ns(results: Sequence[_Record], label: str) -> list[int]:
+    """How long every iteration of a case took, from the first rank's begin to the last one's end."""
+    rows = [result["cases"][label] for result in results if result["cases"][label]]
+    return [
+        max(record["end_ns"] for record in records) - min(record["begin_ns"] for record in records)
+        for records in zip(*rows, strict=False)
     ]
 
 

@@ -70,5 +70,5 @@ def largest_difference(item: Prepared, gradients: Mapping[int, list[Tensor]], lo
         cut = item.cuts[stage]
         for ours, expected in ((gradients[stage], truth.gradients), (work.weights.values(), truth.weights)):
             wanted = [tensor for layer in cut for tensor in expected[layer]]
-            found += [float((mine - theirs).abs().max()) for mine, theirs in zip(ours, wanted, strict=True)]
+            found += [float((mine.cpu() - theirs).abs().max()) for mine, theirs in zip(ours, wanted, strict=True)]
     return math.inf if any(map(math.isnan, found)) else max(found)

@@ -208,11 +208,3 @@ def test_half_a_sample_is_refused(tmp_path: Path) -> None:
     schedule: Schedule = build("chimera", stages=2, microbatches=4, concat="halving")
     with pytest.raises(InputError, match="half a sample"):
         _run(MODEL, [Case("halving", schedule_json(schedule), 1)], tmp_path)
-
-
-@pytest.mark.slow
-def test_200_iterations_leave_no_file_or_memory_behind(tmp_path: Path) -> None:
-    job = Job(config_dict(MODEL), (_case("chimera", rows=64),), iterations=200, warmup=0, memory=False)
-    for found in launch("tests.executor.targets:growth", job.payload(), ranks=2, output=tmp_path, deadline_s=120):
-        assert found["files"][1] == found["files"][0]
-        assert found["rss_bytes"][-1] - found["rss_bytes"][20] < 4 << 20
