@@ -141,5 +141,14 @@ def endure(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
     return found | {"cases": job["cases"]}
 
 
+def policies(context: RankContext, payload: Mapping[str, Any]) -> dict[str, list[int]]:
+    """The scheduling class of every thread after a job was set up, by the thread's name."""
+    set_up(context, Job.from_payload(payload))
+    found: dict[str, list[int]] = {}
+    for task in Path("/proc/self/task").iterdir():
+        found.setdefault((task / "comm").read_text().strip(), []).append(os.sched_getscheduler(int(task.name)))
+    return found
+
+
 def offset(context: RankContext, payload: Mapping[str, Any]) -> int:
     return clock_offset_ns(f"host-{context.rank}")
