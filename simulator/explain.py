@@ -23,6 +23,7 @@ from simulator.what_if import OutOfMemory, out_of_memory, slowed
 from simulator.workload import Workload
 
 _WORDS: dict[str, str] = {
+    "network": "messages and all-reduces that wait for a shared NIC or for the other direction of a link",
     "synchronisation": "gradient all-reduces and optimizer steps",
     "link": "messages on their way",
     "overhead": "host time for dispatch and messages",
@@ -99,7 +100,9 @@ def explain_prediction(
 ) -> Explanation:
     """The same of a prediction; `planned` is the plan it was made of, where that was taken literally."""
     plan = planned if isinstance(planned, Plan) else lower(prediction.schedule, width=prediction.width)
-    durations = Durations(prediction.schedule, prediction.profile, prediction.microbatch_size)
+    durations = Durations(
+        prediction.schedule, prediction.profile, prediction.microbatch_size, prediction.partition
+    )
     workload = Workload(plan, prediction.profile, durations, prediction.width)
     workload.work_ns = slowed(workload, prediction.slow_devices)
     return explain(workload, reference.run(workload), capacity_bytes)
@@ -107,7 +110,7 @@ def explain_prediction(
 
 def _limit(lost: Losses, iteration_ns: int, busiest: DeviceShares) -> tuple[Limit, str]:
     """The largest loss, and what would be gained without it."""
-    limits: tuple[Limit, ...] = ("synchronisation", "link", "overhead", "contention", "imbalance", "bubble")
+    limits: tuple[Limit, ...] = ("network", "synchronisation", "link", "overhead", "contention", "imbalance", "bubble")
     values = lost._asdict()
     largest = max(limits, key=lambda name: values[name])
     if values[largest] <= _NEARLY * iteration_ns:

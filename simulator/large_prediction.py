@@ -51,5 +51,6 @@ def large_prediction(
         engine="compiled",
         lower_bound_s=bound_ns(durations, run.pieces(), schedule.devices) / 1e9,
         peak_activations=run.peak_activations(),
+        partition=tuple(partition) if partition is not None else None,
         weights_copies=tuple(len(schedule.held_by(device)) for device in range(schedule.devices)),
     )

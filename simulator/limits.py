@@ -11,22 +11,28 @@ from typing import Literal, NamedTuple
 
 from pipeline.actions import Step
 from simulator import engine as reference
-from simulator.profile import AllReduceCost, LinkCost, OptimizerCost, Overheads, Profile
+from simulator.profile import AllReduceCost, LinkCost, Overheads, Profile
 from simulator.sharing import sharing_reason
 from simulator.workload import COMPUTE, Workload
 
-Limit = Literal["synchronisation", "link", "overhead", "contention", "imbalance", "bubble", "memory", "compute"]
+Limit = Literal["network", "synchronisation", "link", "overhead", "contention", "imbalance", "bubble", "memory", "compute"]
+
+
+_SYNCHRONISATION = 1
+"""the step in which all-reduces and optimizer steps are taken away"""
 
 
 class Losses(NamedTuple):
     """The iteration as a sum, in nanoseconds: what the average device computes, and what comes on top.
 
-    Taken away in this order, each beside those before: synchronisation and optimizer steps, the
-    time of messages, host overheads, work that slows other work down, differences between stages;
-    what is left above the average device's computation is bubble. A cause that hides another one
-    counts for what remains of it. A term can be negative where less waiting changes who comes first.
+    Taken away in this order, each beside those before: the sharing of NICs and of half duplex links,
+    synchronisation and optimizer steps, the time of messages, host overheads, work that slows other
+    work down, differences between stages; what is left above the average device's computation is
+    bubble. A cause that hides another one counts for what remains of it. A term can be negative
+    where less waiting changes who comes first.
     """
 
+    network: int
     synchronisation: int
     link: int
     overhead: int
@@ -37,30 +43,35 @@ class Losses(NamedTuple):
 
 
 def losses(workload: Workload, iteration_ns: int) -> Losses:
-    """Predicts the same plan up to five times more, with buffered messages."""
+    """Predicts the same plan up to six times more, with buffered messages."""
     found, before = [], iteration_ns
-    for profile in _without(workload):
+    changed = workload
+    for number, profile in enumerate(_without(workload)):
         if profile is None:
             found.append(0)
             continue
         changed = Workload(workload.plan, profile, workload.durations, workload.width)
-        changed.work_ns = _without_steps(workload)
+        changed.work_ns = workload.work_ns
+        if number >= _SYNCHRONISATION:
+            changed.work_ns = _without_steps(workload)
+            changed.collectives = [collective._replace(duration_ns=0) for collective in changed.collectives]
         now = reference.run(changed).end_ns
         found.append(before - now)
         before = now
     balanced = _balanced(changed)
     now = reference.run(changed, balanced).end_ns
     average = sum(map(sum, balanced)) // len(balanced)
-    return Losses(found[0], found[1], found[2], found[3], before - now, now - average, average)
+    network, synchronisation, link, overhead, contention = found
+    return Losses(network, synchronisation, link, overhead, contention, before - now, now - average, average)
 
 
 def _without(workload: Workload) -> Iterator[Profile | None]:
-    """Profiles that lack one thing more each; None for what was not there."""
+    """Profiles that lack one thing more each, in the order of `Losses`; None for what was not there."""
     profile = workload.profile
     overlap = profile.overheads.overlap_factor
-    slower = profile.all_reduce.compute_slowdown, profile.all_reduce.reduce_slowdown
-    free = AllReduceCost(compute_slowdown=slower[0], reduce_slowdown=slower[1])
-    profile = replace(profile, all_reduce=free, optimizer=OptimizerCost())
+    links = {name: replace(link, half_duplex=False) for name, link in profile.links.items()}
+    profile = replace(profile, links=links, topology=replace(profile.topology, shared_nic=False))
+    yield profile if workload.network.contention else None
     yield profile
     links = {
         name: LinkCost(0, None, link.send_overhead_ns, link.receive_overhead_ns, queueing=False)
@@ -68,8 +79,7 @@ def _without(workload: Workload) -> Iterator[Profile | None]:
     }
     profile = replace(profile, links=links)
     yield profile
-    links = dict.fromkeys(links, LinkCost(queueing=False))
-    profile = replace(profile, links=links, overheads=Overheads(overlap_factor=overlap))
+    profile = replace(profile, links=dict.fromkeys(links, LinkCost(queueing=False)), overheads=Overheads(overlap_factor=overlap))
     yield profile
     yield replace(profile, cores=None, all_reduce=AllReduceCost()) if sharing_reason(workload) else None
 

@@ -104,6 +104,7 @@ def simulate(
         engine="compiled" if compiled else "simpy",
         lower_bound_s=lower_bound_ns(workload) / 1e9,
         peak_activations=peak_activations(plan.schedule),
+        partition=tuple(partition) if partition is not None else None,
         weights_copies=weights_copies(plan),
         interval_s=draws.interval_s if draws else None,
         typical=draws.typical if draws else None,

@@ -36,6 +36,8 @@ class Prediction:
     """with samples: the drawn iteration whose time is the (lower) median of all"""
     draws_ns: tuple[int, ...] | None = None
     """with samples: the iteration time of every draw; draws of one seed can be compared across schedules"""
+    partition: tuple[int, ...] | None = None
+    """layers per stage, where that was chosen"""
     slow_devices: Mapping[int, float] = field(default_factory=dict)
     """devices that were made to compute so many times as long"""
 

@@ -9,7 +9,7 @@ import pytest
 from pipeline.schedules import build
 from simulator import Profile, simulate
 from simulator.explain import Explanation, explain_prediction
-from simulator.profile import AllReduceCost, LayerCost, LinkCost, Overheads, SizeCost
+from simulator.profile import AllReduceCost, LayerCost, LinkCost, Overheads, SizeCost, Topology
 
 BASE = Profile.uniform(forward=1000, backward=2000)
 
@@ -30,6 +30,7 @@ def test_dapples_bubble_is_the_papers() -> None:
     [
         ("link", replace(BASE, links={"local": LinkCost(latency_ns=5000)})),
         ("overhead", replace(BASE, overheads=Overheads(dispatch_ns=5000))),
+        ("overhead", replace(BASE, links={"local": LinkCost(0, None, 2000, 2000)})),
         ("contention", replace(BASE, cores=1)),
         ("synchronisation", replace(BASE, all_reduce=AllReduceCost(latency_ns=50_000))),
     ],
@@ -38,6 +39,26 @@ def test_what_costs_most_is_named(limit: str, profile: Profile) -> None:
     found = explained("chimera", profile)
     assert found.limit == limit
     assert sum(found.losses) == found.iteration_ns == sum(found.path_ns().values())
+
+
+def test_a_half_duplex_link_limits_where_both_directions_are_busy() -> None:
+    """Interleaved on two devices sends every result to and fro."""
+    found = explained("interleaved", replace(BASE, links={"local": LinkCost(2000, half_duplex=True)}), 2)
+    full = explained("interleaved", replace(BASE, links={"local": LinkCost(2000)}), 2)
+    assert (found.limit, full.limit) == ("network", "link")
+    assert found.losses.network == found.iteration_ns - full.iteration_ns
+    assert sum(found.losses) == found.iteration_ns == sum(found.path_ns().values())
+
+
+def test_a_shared_nic_limits_where_all_reduces_take_turns_at_it() -> None:
+    """Chimera's four groups of two devices across two nodes, two all-reduces of 16 us each: 8 in a row, or 2."""
+    layer = LayerCost("s", (SizeCost(1, 1000, 2000),), parameters=4000)
+    links = {"same_node": LinkCost(), "other_node": LinkCost(bandwidth_bytes_per_s=1e9)}
+    profile = replace(BASE, layers=(layer,), links=links, topology=Topology(4, shared_nic=True))
+    found = explained("chimera", profile, 8)
+    assert found.limit == "network" and "NIC" in found.evidence
+    assert found.losses.network > 4 * 16_000
+    assert found.path_ns()["all-reduce"] > 6 * 16_000
 
 
 def test_unequal_stages_are_imbalance() -> None:
