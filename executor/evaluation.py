@@ -58,7 +58,7 @@ def _chunk(item: Prepared, batch: Microbatch) -> Score:
             value = item.runtime.stages[stage].weights.newest.module(value)
             if stage + 1 < len(row) and row[stage + 1] != device:
                 dist.send(value.contiguous(), row[stage + 1])
-    return _score(item, value, batch.targets.to(value.device)) if row[-1] == item.device else Score()
+    return _score(item, value, batch.targets.to(item.context.device)) if row[-1] == item.device else Score()
 
 
 def _receive(item: Prepared, source: int, shape: tuple[int, ...]) -> Tensor:

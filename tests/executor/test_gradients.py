@@ -16,7 +16,7 @@ from executor.launch import launch
 from pipeline.actions import Kind, Step, parse_action
 from pipeline.errors import InputError
 from pipeline.files import schedule_json
-from pipeline.models import GPT, MLP, ModelConfig, config_dict
+from pipeline.models import BERT, CNN, GPT, MLP, ModelConfig, config_dict
 from pipeline.schedule import Schedule
 from pipeline.schedules import build, catalogue
 
@@ -27,6 +27,11 @@ ROWS = 3
 MODELS: list[ModelConfig] = [
     GPT("gpt", blocks=10, hidden=16, heads=2, sequence=8, vocabulary=256),
     MLP("mlp", blocks=10, hidden=12, features=5, classes=4),
+]
+ENCODER_AND_CNN: list[ModelConfig] = [
+    BERT("bert", blocks=6, hidden=16, heads=2, sequence=9, vocabulary=50),
+    # boundaries of three shapes, and an odd image to halve
+    CNN("cnn", blocks=6, sizes=3, channels=4, groups=2, image=7, colours=1, classes=10),
 ]
 
 
@@ -86,10 +91,10 @@ def _written(rows: dict[int, str], stages: int, microbatches: int, placement: tu
     return Schedule("custom", stages, len(rows), microbatches, placement, (0,) * microbatches, actions)
 
 
-def _differences(schedules: dict[str, Schedule], model: ModelConfig, output: Path, width: int = 1) -> dict[str, float]:
-    cases = tuple(Case(label, schedule_json(item), ROWS, width) for label, item in schedules.items())
+def _differences(schedules: dict[str, Schedule], model: ModelConfig, output: Path) -> dict[str, float]:
+    cases = tuple(Case(label, schedule_json(item), ROWS) for label, item in schedules.items())
     job = Job(config_dict(model), cases, iterations=2, optimizer="adamw", learning_rate=1e-3, dtype="float64")
-    ranks = max(item.devices for item in schedules.values()) * width
+    ranks = max(item.devices for item in schedules.values())
     results = launch("executor.verify:difference", job.payload(), ranks=ranks, output=output, deadline_s=120)
     return {label: max(result[label] for result in results if label in result) for label in schedules}
 
@@ -110,13 +115,28 @@ def test_split_backwards_v_placements_and_overlapped_pairs_train_as_one_process_
     assert not wrong
 
 
-def test_two_copies_of_a_pipeline_share_the_mini_batch(tmp_path: Path) -> None:
-    names = ("gpipe", "dapple", "chimera", "data-parallel", "pipedream", "pipedream-2bw")
+def _cases(width: int) -> tuple[Case, ...]:
+    """Every schedule of the catalogue on two devices with four micro-batches."""
+    names = [entry.name for entry in catalogue() if not entry.reads_file]
     schedules = {name: build(name, stages=2, microbatches=4) for name in names}
-    wrong = {
-        label: d for label, d in _differences(schedules, MODELS[0], tmp_path, width=2).items() if not d < TOLERANCE
-    }
-    assert not wrong
+    return tuple(Case(f"{name} W{width}", schedule_json(item), ROWS, width) for name, item in schedules.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ENCODER_AND_CNN, ids=lambda model: model.family)
+def test_encoders_and_cnns_train_as_one_process_does_in_one_copy_or_two(model: ModelConfig, tmp_path: Path) -> None:
+    job = Job(config_dict(model), (*_cases(1), *_cases(2)), iterations=2, learning_rate=1e-3, dtype="float64")
+    results = launch("executor.verify:difference", job.payload(), ranks=4, output=tmp_path, deadline_s=120)
+    found = {case.label: max(result[case.label] for result in results if case.label in result) for case in job.cases}
+    assert not {label: d for label, d in found.items() if not d < TOLERANCE}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.family)
+def test_two_copies_of_a_pipeline_share_the_mini_batch(model: ModelConfig, tmp_path: Path) -> None:
+    job = Job(config_dict(model), _cases(2), iterations=2, learning_rate=1e-3, dtype="float64")
+    results = launch("executor.verify:difference", job.payload(), ranks=4, output=tmp_path, deadline_s=120)
+    found = {case.label: max(result[case.label] for result in results) for case in job.cases}
+    assert not {label: d for label, d in found.items() if not d < TOLERANCE}
 
 
 def test_the_comparison_sees_a_wrong_gradient(tmp_path: Path) -> None:
