@@ -35,7 +35,7 @@ from simulator.links import Links
 from simulator.sharing import Sharing, sharing_reason
 from simulator.streams import Streams
 from simulator.times import Times
-from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, Op, Workload
+from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, Op, OpCode, Workload
 
 Steps = Generator[simpy.Event, Any, None]
 
@@ -113,38 +113,39 @@ class _Run:
                     yield env.timeout(clock - env._now)
                     yield self.sharing.compute(device, work[position])
                     ends[position] = clock = int(env.now)
-            elif code == SEND and not self.blocking:
-                clock += messages[target].send_overhead_ns
-                if synchronous and clock > env._now:
-                    yield env.timeout(clock - env._now)
-                times.sent[target] = clock
-                if self.streams is None:
-                    self._transmit(target, clock)
-                else:
-                    self.streams.post(device, target)
-            elif code == RECEIVE and not self.blocking:
-                times.posted[target] = clock
-                if self.streams is not None:
-                    if clock > env._now:
-                        yield env.timeout(clock - env._now)
-                    self.streams.post(device, target)
-            elif code in (SEND, RECEIVE):
+            elif self.blocking and code in (SEND, RECEIVE):
                 if position >= exchanged:
                     exchanged = self._group_end(device, position)
                     clock = yield from self._exchange(device, position, exchanged, clock)
+            elif code == RECEIVE and self.streams is None:
+                times.posted[target] = clock
+            elif code in (SEND, RECEIVE):
+                clock += messages[target].send_overhead_ns if code == SEND else 0
+                if synchronous and clock > env._now:
+                    yield env.timeout(clock - env._now)
+                self._post(device, code, target, clock)
             else:
                 clock = yield from self._synchronise(device, position, clock)
         self.position[device] = len(self.workload.ops[device])
         self.clock[device] = clock
 
+    def _post(self, device: int, code: OpCode, number: int, now: int) -> None:
+        """A device sends a message, or expects it, and goes on."""
+        moments = self.times.sent if code == SEND else self.times.posted
+        moments[number] = now
+        if self.streams is not None:
+            self.streams.post(device, number)
+        elif code == SEND:
+            self._transmit(number, now)
+
     def _transmit(self, number: int, now: int) -> None:
         """Puts a message on its link, behind whatever holds it."""
-        message = self.workload.messages[number]
-        if self.links.contended and message.resources:
+        _, _, _, _, occupancy, _, _, resources = self.workload.messages[number]
+        if resources and self.links.contended:
             told = partial(self._under_way, number)
-            self.links.ask((0, *message.receive), message.resources, message.occupancy_ns, told)
+            self.links.ask((0, *self.workload.messages[number].receive), resources, occupancy, told)
         else:
-            self._under_way(number, now, self.links.hold(message.resources, message.occupancy_ns, now))
+            self._under_way(number, now, self.links.hold(resources, occupancy, now) if resources else now + occupancy)
 
     def _under_way(self, number: int, _start: int, arrival: int) -> None:
         """Its arrival is known: whoever waits for it is woken, whoever it holds up goes on then."""

@@ -37,7 +37,8 @@ class Links:
         """Holds all of them as soon as all are free; the end."""
         free, start = self._free, now
         for resource in resources:
-            start = max(start, free[resource])
+            if free[resource] > start:
+                start = free[resource]
         end = start + duration_ns
         for resource in resources:
             free[resource] = end

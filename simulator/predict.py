@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Engine", "simulate"]
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pipeline.errors import InputError, UnknownNameError
@@ -62,55 +63,85 @@ def simulate(
 
     Raises DeadlockError for a plan that cannot finish, InputError for costs that do not fit.
     """
-    _check(engine, semantics, samples, width, microbatch_size)
-    slow = dict(slow_devices or {})
-    devices = (schedule.schedule if isinstance(schedule, Plan) else schedule).devices
-    check_slow(slow, devices)
-    check_links(profile, devices)
-    if isinstance(schedule, Schedule) and not slow and engine != "simpy" and semantics == "buffered" and not samples:
-        with collector_paused():
-            large = large_prediction(schedule, profile, microbatch_size, width, partition)
-        if large is not None:
-            return large
+    asked = _Asked(microbatch_size, width, engine, samples, seed, partition, semantics, receives, dict(slow_devices or {}))
+    _check(asked, profile, schedule.schedule if isinstance(schedule, Plan) else schedule)
     with collector_paused():
-        plan = schedule if isinstance(schedule, Plan) else _lowered(schedule, width, semantics)
-        if isinstance(schedule, Schedule) and receives == "late" and semantics == "stream":
-            plan = posted_late(Workload(plan, profile, Durations(plan.schedule, profile, microbatch_size, partition), width))
-        durations = Durations(plan.schedule, profile, microbatch_size, partition)
-        workload = Workload(plan, profile, durations, width)
-        if slow:
-            workload.work_ns = slowed(workload, slow)
-        compiled = _compiled(workload, engine, semantics)
-        times = compiled.times() if compiled else reference.run(workload, None, semantics)
-        timeline = predicted_timeline(workload, times)
-        metrics = measure(
-            timeline, samples_per_iteration=durations.microbatch_size * plan.schedule.microbatches * width
-        )
-        draws = sampled(workload, compiled, samples, seed, semantics) if samples else None
+        return _without_plan(schedule, profile, asked) or _prediction(_workload(schedule, profile, asked), asked)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The arguments of `simulate` beside schedule and profile."""
+
+    microbatch_size: int | None
+    width: int
+    engine: Engine
+    samples: int
+    seed: int
+    partition: Sequence[int] | None
+    semantics: Transport
+    receives: Receives
+    slow_devices: Mapping[int, float]
+
+
+def _without_plan(schedule: Schedule | Plan, profile: Profile, asked: _Asked) -> Prediction | None:
+    """The prediction of a very large schedule, where that is possible and asked for."""
+    if isinstance(schedule, Plan) or asked.engine == "simpy" or asked.semantics != "buffered":
+        return None
+    if asked.slow_devices or asked.samples:
+        return None
+    return large_prediction(schedule, profile, asked.microbatch_size, asked.width, asked.partition)
+
+
+def _workload(schedule: Schedule | Plan, profile: Profile, asked: _Asked) -> Workload:
+    """The plan with its costs under the conditions that were asked for."""
+
+    def costed(plan: Plan) -> Workload:
+        durations = Durations(plan.schedule, profile, asked.microbatch_size, asked.partition)
+        return Workload(plan, profile, durations, asked.width)
+
+    workload = costed(schedule if isinstance(schedule, Plan) else _lowered(schedule, asked.width, asked.semantics))
+    if isinstance(schedule, Schedule) and asked.semantics == "stream" and asked.receives == "late":
+        workload = costed(posted_late(workload))
+    if asked.slow_devices:
+        workload.work_ns = slowed(workload, asked.slow_devices)
+    return workload
+
+
+def _prediction(workload: Workload, asked: _Asked) -> Prediction:
+    """What the engine and the draws say."""
+    plan, durations, width = workload.plan, workload.durations, asked.width
+    compiled = _compiled(workload, asked.engine, asked.semantics)
+    times = compiled.times() if compiled else reference.run(workload, None, asked.semantics)
+    timeline = predicted_timeline(workload, times)
+    samples = durations.microbatch_size * plan.schedule.microbatches * width
+    draws = sampled(workload, compiled, asked.samples, asked.seed, asked.semantics) if asked.samples else None
     return Prediction(
         schedule=plan.schedule,
-        profile=profile,
+        profile=workload.profile,
         source=timeline,
-        metrics=metrics,
-        assumptions=(
-            *assumptions(
-                durations, microbatch_size, width, bool(workload.messages), sharing_reason(workload),
-                samples and not has_jitter(workload),
-            ),
-            *(f"device {device} computes {factor:g} times as long" for device, factor in slow.items()),
-        ),
+        metrics=measure(timeline, samples_per_iteration=samples),
+        assumptions=_assumptions(workload, asked),
         microbatch_size=durations.microbatch_size,
         width=width,
         engine="compiled" if compiled else "simpy",
         lower_bound_s=lower_bound_ns(workload) / 1e9,
         peak_activations=peak_activations(plan.schedule),
-        partition=tuple(partition) if partition is not None else None,
+        partition=None if asked.partition is None else tuple(asked.partition),
         weights_copies=weights_copies(plan),
         interval_s=draws.interval_s if draws else None,
         typical=draws.typical if draws else None,
         draws_ns=draws.draws_ns if draws else None,
-        slow_devices=slow,
+        slow_devices=asked.slow_devices,
     )
+
+
+def _assumptions(workload: Workload, asked: _Asked) -> tuple[str, ...]:
+    equal = asked.samples and not has_jitter(workload)
+    sends, sharing = bool(workload.messages), sharing_reason(workload)
+    found = assumptions(workload.durations, asked.microbatch_size, asked.width, sends, sharing, equal)
+    slow = (f"device {device} computes {factor:g} times as long" for device, factor in asked.slow_devices.items())
+    return (*found, *slow)
 
 
 def _lowered(schedule: Schedule, width: int, semantics: Transport) -> Plan:
@@ -133,11 +164,14 @@ def _compiled(workload: Workload, engine: Engine, semantics: Transport) -> Compi
     return None
 
 
-def _check(engine: str, semantics: str, samples: int, width: int, microbatch_size: int | None) -> None:
-    if engine not in get_args(Engine):
-        raise UnknownNameError("engine", engine, get_args(Engine))
-    if semantics not in TRANSPORTS:
-        raise UnknownNameError("semantics", semantics, TRANSPORTS)
-    for name, value, least in (("samples", samples, 0), ("width", width, 1), ("micro-batch size", microbatch_size, 1)):
-        if value is not None and value < least:
-            raise InputError(f"{name} {value}", f"is less than {least}", f"give {least} or more")
+def _check(asked: _Asked, profile: Profile, schedule: Schedule) -> None:
+    if asked.engine not in get_args(Engine):
+        raise UnknownNameError("engine", asked.engine, get_args(Engine))
+    if asked.semantics not in TRANSPORTS:
+        raise UnknownNameError("semantics", asked.semantics, TRANSPORTS)
+    least = (("samples", asked.samples, 0), ("width", asked.width, 1), ("micro-batch size", asked.microbatch_size, 1))
+    for name, value, lowest in least:
+        if value is not None and value < lowest:
+            raise InputError(f"{name} {value}", f"is less than {lowest}", f"give {lowest} or more")
+    check_slow(asked.slow_devices, schedule.devices)
+    check_links(profile, schedule.devices)
