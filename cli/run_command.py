@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import costs
+from cli.dry_run_report import report_dry_runs
 from cli.option_groups import grouped
 from cli.output import duration_ns, usable_folder
 from cli.partition_option import PARTITION, layers_per_stage
@@ -44,6 +45,8 @@ Examples:
     chimera run chimera --model gpt-tiny --stages 2 --microbatches 4 --steps 500 --decay cosine --clip-norm 1 --checkpoint-every 100
 
     chimera run chimera --model gpt-tiny --stages 4 --microbatches 4 --compute paced --forward 20ms --backward 40ms
+
+    chimera run chimera --model gpt-2-64 --stages 64 --microbatches 128 --dry-run
 """
 
 
@@ -69,6 +72,7 @@ def command(
     pace: costs.Costs = costs.Costs(),
     deadline: str = typer.Option("5min", "--deadline", help="End a run in which no rank has moved for so long, with their last actions."),
     output: Path = typer.Option(Path("out/run"), "--output", help="Folder for timeline, losses and memory."),
+    dry: bool = typer.Option(False, "--dry-run", help="Walk through every rank in this process; nothing is computed or sent."),
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Runs one schedule, or several in turns."""
@@ -76,7 +80,6 @@ def command(
         if given < 1:
             raise InputError(f"{flag} {given}", "is below 1", "give 1 or more")
     training, deadline_s = how.training(), duration_ns("--deadline", deadline) / 1e9
-    usable_folder(output)
     schedules = _select(names, stages, microbatches, settings)
     profiles = [_profile(compute, each, pace, partition) for each in schedules]
     if compute is Compute.PACED and (len(schedules) > 1 or how.checkpoint_every or how.resume):
@@ -86,6 +89,10 @@ def command(
         "model": model, "microbatch_size": microbatch_size, "width": width, "deadline_s": deadline_s,
         "partitions": _partitions(partition, model, schedules, profiles),
     }  # fmt: skip
+    if dry:
+        report_dry_runs(schedules, sizes, precision=how.precision, as_json=as_json)
+        return
+    usable_folder(output)
     _run(schedules, training, profiles[0] if compute is Compute.PACED else None, output, sizes, as_json=as_json)
 
 

@@ -20,6 +20,10 @@ class Groups:
         self._device = device
         self._known: dict[tuple[int, ...], Any] = {}
 
+    def __len__(self) -> int:
+        """How many there are, beside torch's own of all ranks."""
+        return len(self._known)
+
     def of(self, ranks: Iterable[int]) -> Any:
         """The group of these ranks. Collective over all ranks of the launch, members or not."""
         members = tuple(sorted(ranks))

@@ -1,0 +1,70 @@
+"""What `chimera run --dry-run` shows: what each rank would hold and send, and that nothing was done."""
+
+from __future__ import annotations
+
+__all__ = ["report_dry_runs"]
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from cli.output import note, print_json, print_table
+from pipeline.schedule import Schedule
+from pipeline.units import format_bytes
+
+if TYPE_CHECKING:
+    from executor.dry_run import DryRun, RankSummary
+
+_COLUMNS = ("ranks", "actions", "messages sent", "bytes sent", "all-reduces", "bytes all-reduced", "parameters", "weights")
+
+
+def report_dry_runs(schedules: Sequence[Schedule], sizes: Mapping[str, Any], *, precision: str, as_json: bool) -> None:
+    """Walks through the ranks of every schedule; one table each, or one JSON document for all."""
+    from executor.dry_run import dry_run
+    from pipeline.models import model_config
+
+    config, size, width = model_config(sizes["model"]), sizes["microbatch_size"], sizes["width"]
+    found = [
+        dry_run(
+            each, config, microbatch_size=size, width=width, partition=sizes["partitions"].get(each.name), dtype=precision
+        )
+        for each in schedules
+    ]  # fmt: skip
+    if as_json:
+        cases = [each.as_json() for each in found]
+        print_json(cases[0] if len(cases) == 1 else {"schema_version": 1, "executed": False, "cases": cases})
+    else:
+        for each in found:
+            _show(each)
+    note("nothing was executed: one process walked through all ranks, no tensor was computed and no message left it")
+
+
+def _show(found: DryRun) -> None:
+    messages, size = sum(rank.sent for rank in found.ranks), sum(rank.sent_bytes for rank in found.ranks)
+    largest = max(found.ranks, key=lambda rank: rank.parameters)
+    title = (
+        f"{found.schedule} of {found.model}, {len(found.ranks)} ranks ({found.devices} devices x width {found.width}), "
+        f"{found.microbatches} micro-batches of {found.microbatch_size}: not executed"
+    )
+    print_table(title, _COLUMNS, _rows(found.ranks))
+    print(f"every message has its counterpart: {messages} of {format_bytes(size)} together; {found.groups} process groups")
+    print(f"largest rank: {largest.rank} with {largest.parameters:,} parameters, {format_bytes(largest.weight_bytes)} of weights")
+
+
+def _rows(ranks: Sequence[RankSummary]) -> list[tuple[str, ...]]:
+    """A row for all ranks that hold and do the same."""
+    alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for rank in ranks:
+        shown = (
+            str(rank.actions), str(rank.sent), format_bytes(rank.sent_bytes), str(rank.all_reduces),
+            format_bytes(rank.all_reduced_bytes), f"{rank.parameters:,}", format_bytes(rank.weight_bytes),
+        )  # fmt: skip
+        alike[shown].append(rank.rank)
+    return [(_ranges(numbers), *shown) for shown, numbers in alike.items()]
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers for people: 1-31, 33."""
+    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])]
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

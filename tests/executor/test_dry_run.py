@@ -1,0 +1,88 @@
+"""Every rank of a plan in one process: what is handed to torch has a counterpart, and counts are the formulas'."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from executor.dry_run import dry_run, refuse_mismatch
+from executor.mail import Handed
+from executor.modules import build_layers
+from pipeline.actions import Action, Kind
+from pipeline.errors import InputError, RunError
+from pipeline.models import GPT, layers
+from pipeline.schedules import build, catalogue
+
+MODEL = GPT("gpt", blocks=6, hidden=16, heads=2, sequence=8, vocabulary=32)
+PARAMETERS = sum(
+    parameter.numel()
+    for layer in build_layers(MODEL, range(len(layers(MODEL))), seed=0, dtype=torch.float32)
+    for parameter in layer.parameters()
+)
+"""counted by torch"""
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_every_microbatch_crosses_every_boundary_twice_in_every_copy(width: int) -> None:
+    found = dry_run(build("chimera", stages=4, microbatches=8), MODEL, microbatch_size=3, width=width)
+    # N = 8 micro-batches, D - 1 = 3 boundaries, there and back; B x sequence x hidden floats of 4 bytes each
+    assert sum(rank.sent for rank in found.ranks) == width * 2 * 8 * 3
+    assert {rank.sent_bytes for rank in found.ranks} == {rank.sent * 3 * 8 * 16 * 4 for rank in found.ranks}
+    assert sum(rank.received_bytes for rank in found.ranks) == sum(rank.sent_bytes for rank in found.ranks)
+
+
+def test_chimera_holds_two_replicas_whose_stages_are_all_reduced_in_pairs() -> None:
+    found = dry_run(build("chimera", stages=4, microbatches=4), MODEL, microbatch_size=1)
+    assert sum(rank.parameters for rank in found.ranks) == 2 * PARAMETERS
+    assert all(rank.all_reduces == 2 and rank.all_reduced_bytes == 4 * rank.parameters for rank in found.ranks)
+    assert found.groups == 3  # of devices 0 and 3, of 1 and 2, of all
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_every_schedule_walks_through_every_rank(batched: bool) -> None:
+    names = [entry.name for entry in catalogue() if not entry.reads_file]
+    walked = []
+    for name in names:
+        for microbatches in (4, 8):
+            try:
+                schedule = build(name, stages=4, microbatches=microbatches)
+                walked.append(dry_run(schedule, MODEL, microbatch_size=2, batched=batched).schedule)
+            except InputError:
+                continue  # not admissible, or more stages than the model has layers
+    assert set(walked) == set(names)
+    assert not dist.is_initialized()
+
+
+def _handed(receive: Action, sending: bool, peer: int, size: int = 64) -> Handed:
+    return Handed(receive, sending, peer, size, 0)
+
+
+FIRST, SECOND = Action(1, Kind.RECV_F, 0), Action(1, Kind.RECV_F, 1)
+SENT = [_handed(FIRST, True, 1), _handed(SECOND, True, 1)]
+
+
+@pytest.mark.parametrize(
+    ("received", "said"),
+    [
+        ([SECOND, FIRST], r"message 0 from rank 0 to rank 1 is 1RECV_F0 of 64 bytes: rank 1 expects 1RECV_F1"),
+        ([FIRST], r"2 messages from rank 0 to rank 1: rank 1 receives 1"),
+        ([], r"2 messages from rank 0 to rank 1: rank 1 receives 0"),
+    ],
+)
+def test_a_message_without_counterpart_is_named(received: list[Action], said: str) -> None:
+    with pytest.raises(RunError, match=said):
+        refuse_mismatch([SENT, [_handed(action, False, 0) for action in received]])
+
+
+def test_a_message_of_another_size_is_named() -> None:
+    with pytest.raises(RunError, match=r"of 64 bytes: rank 1 expects 1RECV_F1 of 32 bytes"):
+        refuse_mismatch([SENT, [_handed(FIRST, False, 0), _handed(SECOND, False, 0, 32)]])
+
+
+def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    dry_run(build("dapple", stages=2, microbatches=2), MODEL, microbatch_size=1)
+    assert list(tmp_path.iterdir()) == []
