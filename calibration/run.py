@@ -19,6 +19,7 @@ from pipeline.atomic_file import write_text
 from pipeline.loss_table import write_losses
 from pipeline.metrics import Metrics, measure
 from pipeline.models import model_config
+from pipeline.partition import default_partition
 from pipeline.provenance import machine, provenance
 from pipeline.schedule import Schedule
 from pipeline.timeline import Timeline
@@ -50,6 +51,8 @@ class Run:
     """accuracy (of classes, or of tokens) and mean loss on samples that were not trained on; None with paced compute"""
     model: str = ""
     data: str = ""
+    partition: tuple[int, ...] = ()
+    """layers per stage"""
 
     @property
     def training_s(self) -> float:
@@ -75,6 +78,7 @@ class Run:
             "schedule": self.schedule.name,
             "model": self.model,
             "data": self.data,
+            "partition": list(self.partition),
             "stages": self.schedule.stages,
             "devices": self.schedule.devices,
             "microbatches": self.schedule.microbatches,
@@ -169,7 +173,8 @@ def run_several(
 
 def _measured(schedules: Mapping[str, Schedule], training: Training, **given: Any) -> dict[str, Run]:
     results, losses = train(schedules, training, **given)
-    data = Source(training.data, training.data_dir).named(model_config(given["model"])).name
+    config = model_config(given["model"])
+    data, cuts = Source(training.data, training.data_dir).named(config).name, given["partitions"] or {}
     return {
         label: Run(
             schedule, given["width"], given["microbatch_size"], tuple(timelines(results, label)),
@@ -177,7 +182,7 @@ def _measured(schedules: Mapping[str, Schedule], training: Training, **given: An
             () if given["pace"] else tuple(losses[label]),
             tuple(peak for result in results if (peak := result["peak_memory_bytes"].get(label)) is not None),
             tuple(result["rss_bytes"] for result in results), machine(), training.dtype, score(results, label),
-            given["model"], data,
+            config.name, data, cuts.get(label) or tuple(map(len, default_partition(config, schedule.stages))),
         )
         for label, schedule in schedules.items()
     }  # fmt: skip

@@ -47,11 +47,17 @@ def explicit(counts: Sequence[int], layer_count: int) -> tuple[range, ...]:
     if sum(counts) != layer_count or min(counts, default=0) < 1:
         raise InputError(
             f"partition {list(counts)}",
-            f"covers {sum(counts)} layers where the model has {layer_count}",
+            _misfit(counts, layer_count),
             "give one positive count per stage that add up to the model's layers",
         )
     ends = [sum(counts[: index + 1]) for index in range(len(counts))]
     return tuple(range(end - count, end) for count, end in zip(counts, ends, strict=True))
+
+
+def _misfit(counts: Sequence[int], layer_count: int) -> str:
+    if min(counts, default=0) < 1:
+        return "has a stage without a layer"
+    return f"covers {sum(counts)} layers where the model has {layer_count}"
 
 
 def balanced(costs: Sequence[int | float], stages: int) -> tuple[range, ...]:

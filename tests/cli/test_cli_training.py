@@ -20,7 +20,7 @@ NAMES = ("chimera", "gpipe", "data-parallel")
 @pytest.mark.multiprocess
 def test_schedules_that_take_turns_have_one_loss_curve(chimera: Any, tmp_path: Path) -> None:
     rules = ("--decay", "cosine", "--rate-warmup", 2, "--clip-norm", 1, "--optimizer", "sgd", "--momentum", 0.9)
-    done = chimera("run", *NAMES, *SIZE, "--steps", 8, *rules, "--output", tmp_path, "--json")
+    done = chimera("run", *NAMES, *SIZE, "--steps", 8, "--partition", "4,6", *rules, "--output", tmp_path, "--json")
     assert done.status == 0, done.stderr
     cases = done.document["cases"]
     assert [case["schedule"] for case in cases] == list(NAMES)
@@ -28,6 +28,7 @@ def test_schedules_that_take_turns_have_one_loss_curve(chimera: Any, tmp_path: P
         assert case["losses"] == pytest.approx(cases[0]["losses"], rel=1e-5) and len(case["losses"]) == 8
         assert case["accuracy"] == pytest.approx(cases[0]["accuracy"], abs=0.01)  # 512 samples: one may tip over
         assert case["training_s"] > 0 and case["peak_memory_bytes"]
+        assert case["partition"] == [4, 6] and case["data"] == "teacher"
     with open(tmp_path / "losses.csv", newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["step", *NAMES] and [row[0] for row in rows] == [str(step) for step in range(1, 9)]
