@@ -132,7 +132,9 @@ def _produced(schedule: Schedule, action: Action, ends: dict[Action, int]) -> in
 
 def _observe_closing(timeline: Timeline, group: int, gradient_bytes: Sequence[int], found: InPlace) -> None:
     for device in range(timeline.devices):
-        reduces = timeline.of_device(device, "sync")
+        computed = max((span.end_ns for span in timeline.of_device(device)), default=0)
+        # Beside computation they are slower: that has a probe of its own (`calibration.overlap`).
+        reduces = [span for span in timeline.of_device(device, "sync") if span.start_ns >= computed]
         if reduces:
             found.reduces.append((group, *_reduce(reduces, gradient_bytes)))
         for span in timeline.of_device(device, "optimizer"):

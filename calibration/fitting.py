@@ -20,6 +20,7 @@ import numpy as np
 from calibration.estimate import InPlace, Observation, Start
 from calibration.fit import Line, fit_line
 from calibration.in_place import in_place_times
+from calibration.overlap import slowdowns
 from calibration.statistics import relative_spread
 from pipeline.actions import Kind
 from pipeline.models import Layer, ModelConfig, config_dict, input_bytes, layers
@@ -179,9 +180,12 @@ def _all_reduce(found: Measurements) -> AllReduceCost:
         MeasuredReduce(group, size, round(scales[group] * line.at(size))) for group, line in lines.items() for size in sizes
     )
     smallest, scale = lines[min(lines)], scales[min(lines)]
+    compute_slowdown, reduce_slowdown = slowdowns(found.probes)
     return AllReduceCost(
         latency_ns=round(scale * smallest.alpha_ns / 2),
         bandwidth_bytes_per_s=1e9 / (scale * smallest.beta_ns_per_byte) if smallest.beta_ns_per_byte else None,
+        compute_slowdown=compute_slowdown,
+        reduce_slowdown=reduce_slowdown,
         measured=measured,
     )
 

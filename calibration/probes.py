@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from calibration.overlap import Overlapped, measure_overlap
 from executor.context import RankContext
 from executor.data import microbatch
 from executor.job import run_job
@@ -45,6 +46,7 @@ def measure(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
         "reduces": {
             str(group): _reduces(context, group, payload["reduce_bytes"]) for group in payload["reduce_groups"]
         },
+        "overlap": [] if payload["layers"] else _overlap(context, payload, model_config(job["model"])),
     }
     return {"probes": probes, "probe_s": time.monotonic() - started, **run_job(context, job)}
 
@@ -166,6 +168,17 @@ def _reduces(context: RankContext, size: int, sizes: list[int], repetitions: int
                 times.append(time.monotonic_ns() - started)
         found[str(count)] = times
     return found
+
+
+def _overlap(context: RankContext, payload: Mapping[str, Any], config: ModelConfig) -> list[Overlapped]:
+    """All-reduces of the largest gradient beside one sample's forward through a middle layer, the smallest group."""
+    if not payload["reduce_groups"]:
+        return []
+    group = _group(context, min(payload["reduce_groups"]))
+    index = len(layers(config)) // 2
+    probe = _Probe(config, index, 1, payload["job"]["seed"])
+    with torch.no_grad():
+        return measure_overlap(lambda: probe.forward(probe.sample), group, max(payload["reduce_bytes"]))
 
 
 def _group(context: RankContext, size: int) -> Any:

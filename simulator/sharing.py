@@ -18,7 +18,7 @@ from math import ceil
 
 import simpy
 
-from simulator.workload import Workload
+from simulator.workload import COMPUTE, REDUCE, Workload
 
 
 def sharing_reason(workload: Workload) -> str | None:
@@ -27,10 +27,21 @@ def sharing_reason(workload: Workload) -> str | None:
     if profile.cores is not None and profile.cores < max(_host_sizes(workload)):
         return f"{max(_host_sizes(workload))} devices share {profile.cores} cores"
     reduce = profile.all_reduce
-    overlapping = any(collective.duration_ns for collective in workload.collectives)
-    if overlapping and (reduce.compute_slowdown > 1 or reduce.reduce_slowdown > 1):
+    if (reduce.compute_slowdown > 1 or reduce.reduce_slowdown > 1) and _reduces_beside_compute(workload):
         return "all-reduces and computations slow each other down"
     return None
+
+
+def _reduces_beside_compute(workload: Workload) -> bool:
+    """Whether some device computes after it has launched an all-reduce that takes time."""
+    lasting = {collective.action for collective in workload.collectives if collective.duration_ns}
+    for ops in workload.ops:
+        launched = False
+        for op in ops:
+            if op.code is COMPUTE and launched:
+                return True
+            launched = launched or (op.code is REDUCE and op.action in lasting)
+    return False
 
 
 def _host_sizes(workload: Workload) -> list[int]:

@@ -71,6 +71,17 @@ def test_an_overlapped_all_reduce_slows_both() -> None:
         simulate(schedule, profile, engine="compiled")
 
 
+def test_all_reduces_after_the_last_computation_slow_nothing() -> None:
+    # The same with sync=end: 300 + 100 of pipeline, then both stages' rings of 50 at the same time.
+    reduce = AllReduceCost(latency_ns=25, compute_slowdown=2.0, reduce_slowdown=2.0)
+    profile = replace(Profile.uniform(forward=100, backward=100), all_reduce=reduce)
+    schedule = build("chimera", stages=2, microbatches=2, sync="end")
+    reference, compiled = (simulate(schedule, profile, engine=engine) for engine in ("simpy", "compiled"))
+    assert reference.timeline.end_ns == compiled.timeline.end_ns
+    unslowed = replace(profile, all_reduce=AllReduceCost(latency_ns=25))
+    assert reference.timeline.end_ns == simulate(schedule, unslowed).timeline.end_ns
+
+
 def test_copies_of_the_pipeline_share_the_host() -> None:
     profile = replace(Profile.uniform(forward=100, backward=200), cores=2)
     schedule = build("gpipe", stages=1, microbatches=1)
