@@ -153,6 +153,12 @@ def _check_nodes(profile: Profile, options: NetworkOptions) -> None:
 
 
 def _check_links(profile: Profile, options: NetworkOptions) -> None:
+    cost = profile.all_reduce
+    known = cost.latency_ns or cost.bandwidth_bytes_per_s or profile.topology.devices_per_node
+    if options.all_reduce is not None and not known:
+        remedy = "describe the links: --devices-per-node 4 --inter-node 20us,10GB/s --gradients 400MiB"
+        derived = "neither latency nor bandwidth of an all-reduce is known"
+        raise InputError(f"--all-reduce {options.all_reduce.value}", derived, remedy)
     if options.half_duplex and not any(link.queueing for link in profile.links.values()):
         derived = "messages only take time here and never wait for one another"
         raise InputError("--half-duplex", derived, f"describe the links: --intra-node {_EXAMPLE} --boundary 4MiB")

@@ -54,7 +54,7 @@ def rewired(profile: Profile, change: Rewiring) -> Profile:
         profile.topology, devices_per_node=nodes, shared_nic=profile.topology.shared_nic if shared is None else shared
     )
     links = {name: _tuned(link, change) for name, link in _links(profile, change, nodes).items()}
-    return replace(_sized(profile, change), topology=topology, links=links, all_reduce=_reduced(profile, change))
+    return replace(_sized(profile, change), topology=topology, links=links, all_reduce=_reduced(profile, change, nodes))
 
 
 def _links(profile: Profile, change: Rewiring, nodes: int | None) -> dict[LinkClass, LinkCost]:
@@ -137,8 +137,14 @@ def _in_words(link: LinkCost) -> str:
     return f"{format_ns(link.latency_ns)}, {'any bandwidth' if bandwidth is None else format_bandwidth(bandwidth)}"
 
 
-def _reduced(profile: Profile, change: Rewiring) -> AllReduceCost:
-    """Formulas instead of the measured table, where an algorithm is chosen."""
-    if change.algorithm is None:
-        return profile.all_reduce
-    return replace(profile.all_reduce, algorithm=change.algorithm, measured=())
+def _reduced(profile: Profile, change: Rewiring, nodes: int | None) -> AllReduceCost:
+    """Formulas instead of the measured table, where an algorithm is chosen; without nodes, no better than a given link.
+
+    With nodes, `simulator.collectives` takes the links into account.
+    """
+    cost, link = profile.all_reduce, change.intra_node
+    if link is not None and nodes is None:
+        bandwidths = [known for known in (cost.bandwidth_bytes_per_s, link.bandwidth_bytes_per_s) if known]
+        latency = max(cost.latency_ns, link.latency_ns or 0)
+        cost = replace(cost, latency_ns=latency, bandwidth_bytes_per_s=min(bandwidths, default=None))
+    return cost if change.algorithm is None else replace(cost, algorithm=change.algorithm, measured=())

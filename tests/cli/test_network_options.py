@@ -66,6 +66,7 @@ def test_the_network_is_listed_among_the_assumptions_and_as_data(chimera: Any, c
         (("--intra-node", "5us", "--p2p", "5us"), "two costs of the same messages", "one of them"),
         (("--half-duplex",), "never wait for one another", "--intra-node"),
         (("--boundary", "4"), "has no unit", "16MiB"),
+        (("--all-reduce", "tree"), "neither latency nor bandwidth", "--inter-node"),
     ],
 )
 def test_what_makes_no_sense_is_answered_with_a_remedy(
@@ -94,3 +95,22 @@ def test_early_receives_cost_interleaved_time_that_late_ones_do_not(chimera: Any
 def test_where_receives_stand_means_nothing_without_streams(chimera: Any) -> None:
     done = chimera("simulate", "gpipe", *FOUR, *UNIFORM, "--receives", "late")
     assert done.status == 2 and "add --semantics stream" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        # rings of r = 2 W over L = 1 MB: 2 (r-1) alpha + 2 (r-1)/r L/b, over the slower link the group lies on
+        (("--intra-node", "5us,10GB/s"), 2 * 3 * 5e-6 + 2 * 3 / 4 * 1e6 / 10e9),
+        (("--devices-per-node", 4, "--intra-node", "5us,10GB/s", "--inter-node", "20us,1GB/s"), 2 * 3 * 5e-6 + 2 * 3 / 4 * 1e-4),
+        (("--devices-per-node", 2, "--intra-node", "5us,10GB/s", "--inter-node", "20us,1GB/s"), 2 * 3 * 2e-5 + 2 * 3 / 4 * 1e-3),
+        # tree: 2 log2(4) (alpha + L/b)
+        (("--intra-node", "5us,10GB/s", "--all-reduce", "tree"), 4 * (5e-6 + 1e-4)),
+    ],
+)
+def test_gradients_pay_the_links_between_their_ranks(chimera: Any, given: tuple[object, ...], expected: float) -> None:
+    """Chimera on two devices in two copies: both devices hold both stages, so two all-reduces end the iteration."""
+    shape = ("--stages", 2, "--microbatches", 2, "--width", 2, "--set", "sync=end", *UNIFORM)
+    messages = ("--boundary", "1B", "--gradients", "1MB", *given, "--json")
+    found = chimera("simulate", "chimera", *shape, *messages).document
+    assert found["iteration_s"] - found["pipeline_s"] == pytest.approx(2 * expected, rel=1e-6)
