@@ -57,6 +57,19 @@ def test_a_nic_for_several_devices_is_never_faster_than_no_waiting_at_all(schedu
     assert end_ns(schedule, sized(link, link, nodes, nic=True)) >= end_ns(schedule, sized(free, free, nodes))
 
 
+@settings(max_examples=60, deadline=None)
+@given(some, links, links, st.floats(1.0, 10.0), st.integers(0, 5000))
+def test_a_better_network_between_nodes_never_slows_a_fixed_order(
+    schedule: Schedule, within: LinkCost, between: LinkCost, faster: float, more: int
+) -> None:
+    """Bandwidth and latency apart; every moment is a maximum of sums as long as pairs of devices share nothing."""
+    assert between.bandwidth_bytes_per_s is not None
+    base = end_ns(schedule, sized(within, between, 2))
+    wider = replace(between, bandwidth_bytes_per_s=faster * between.bandwidth_bytes_per_s)
+    longer = replace(between, latency_ns=between.latency_ns + more)
+    assert end_ns(schedule, sized(within, wider, 2)) <= base <= end_ns(schedule, sized(within, longer, 2))
+
+
 @settings(max_examples=40, deadline=None)
 @given(some, links, links, st.booleans(), st.integers(2, 7))
 def test_time_scales_with_costs_latency_and_bytes_a_second(
