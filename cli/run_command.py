@@ -76,15 +76,12 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Runs one schedule, or several in turns."""
-    for flag, given in (("--width", width), ("--microbatch-size", microbatch_size)):
-        if given < 1:
-            raise InputError(f"{flag} {given}", "is below 1", "give 1 or more")
+    _refuse_below_one(("--width", width), ("--microbatch-size", microbatch_size))
     training, deadline_s = how.training(), duration_ns("--deadline", deadline) / 1e9
     schedules = _select(names, stages, microbatches, settings)
     profiles = [_profile(compute, each, pace, partition) for each in schedules]
-    if compute is Compute.PACED and (len(schedules) > 1 or how.checkpoint_every or how.resume):
-        what = "several schedules" if len(schedules) > 1 else "a checkpoint"
-        raise InputError(f"{what} with paced compute", "where nothing is learnt", "give --compute real")
+    if compute is Compute.PACED:
+        _refuse_learning(schedules, how)
     sizes = {
         "model": model, "microbatch_size": microbatch_size, "width": width, "deadline_s": deadline_s,
         "partitions": _partitions(partition, model, schedules, profiles),
@@ -94,6 +91,18 @@ def command(
         return
     usable_folder(output)
     _run(schedules, training, profiles[0] if compute is Compute.PACED else None, output, sizes, as_json=as_json)
+
+
+def _refuse_below_one(*given: tuple[str, int]) -> None:
+    for flag, value in given:
+        if value < 1:
+            raise InputError(f"{flag} {value}", "is below 1", "give 1 or more")
+
+
+def _refuse_learning(schedules: list[Schedule], how: TrainingOptions) -> None:
+    if len(schedules) > 1 or how.checkpoint_every or how.resume:
+        what = "several schedules" if len(schedules) > 1 else "a checkpoint"
+        raise InputError(f"{what} with paced compute", "where nothing is learnt", "give --compute real")
 
 
 def _select(names: list[str], stages: int | None, microbatches: int | None, settings: list[str]) -> list[Schedule]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-SIZE = ("--model", "mlp-tiny", "--microbatches", 4, "--microbatch-size", 1)
+SIZE = ("--model", "cnn-tiny", "--microbatches", 4, "--microbatch-size", 1)
 UNIFORM = ("--forward", "20ms", "--backward", "40ms")
 
 

@@ -21,7 +21,7 @@ from executor.context import RankContext
 from executor.data import microbatch
 from executor.evaluation import evaluate
 from executor.job import run_job, set_up
-from executor.modules import build_layers
+from executor.modules import build_layers, loss_of
 from executor.reference import reference
 from executor.setup import Prepared
 from executor.verify import difference
@@ -93,9 +93,13 @@ def score(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
         for layer, values in zip(model, reference(item, job.iterations).weights, strict=True):
             layer.load_state_dict(dict(zip(layer.state_dict(), values, strict=True)))
         output = torch.nn.Sequential(*model)(batch.inputs)
+        of_tokens = output[0] if isinstance(output, tuple) else output
+        right = of_tokens.argmax(-1) == batch.targets  # what is not to be predicted has no such target
+        if isinstance(output, tuple):
+            right = right[:, 1:]
         found["one process"][item.case.label] = {
-            "correct": int((output.argmax(1) == batch.targets).sum()),
-            "loss": float(torch.nn.functional.cross_entropy(output, batch.targets)),
+            "correct": int(right.sum()),
+            "loss": float(loss_of(item.config, output, batch.targets)),
         }
     return found
 
