@@ -211,10 +211,13 @@ class _Run:
         first = unfinished[0]
         position = self.position[first]
         others = "" if len(waits) == 1 else "; " + "; ".join(waits[1:])
+        remedy = "`chimera check` names the circle of waiting devices"
+        if self.streams is not None:
+            remedy = "post messages in one order on all devices, such as the order of their sends"
         return DeadlockError(
             waits[0],
             f"nothing can happen any more{others}",
-            "`chimera check` names the circle of waiting devices",
+            remedy,
             device=first,
             position=position,
         )
@@ -228,7 +231,14 @@ class _Run:
             if number < 0:
                 return f"{place} {self.workload.missing[number]}, which its device has not computed"
             message = self.workload.messages[number]
-            return f"{place} {message.receive} from device {message.source}"
+            return f"{place} {message.receive} from device {message.source}{self._held_up(message.source, number)}"
         collective = self.workload.collectives[op.target]
         absent = len(collective.members) - self.all_reduces.launched[op.target]
         return f"{place} {collective.action}, which {absent} of devices {list(collective.members)} have not launched"
+
+    def _held_up(self, source: int, number: int) -> str:
+        """What stands before a message on its sender's stream."""
+        head = None if self.streams is None else self.streams.head(source)
+        if head is None or head == number:
+            return ""
+        return f", whose stream is held up by {self.workload.messages[head].receive}"

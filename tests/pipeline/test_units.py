@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.units import format_bytes, format_ns, parse_bytes, parse_ns
+from pipeline.units import format_bandwidth, format_bytes, format_ns, parse_bandwidth, parse_bytes, parse_ns
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,26 @@ def test_bad_sizes_are_refused(text: str) -> None:
         parse_bytes(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "bytes_per_s"),
+    [("10GB/s", 10e9), ("100Gbit/s", 12.5e9), ("1 MiB/s", 1 << 20), ("800Mbit/s", 1e8), ("3B/s", 3)],
+)
+def test_bandwidths(text: str, bytes_per_s: float) -> None:
+    assert parse_bandwidth(text) == bytes_per_s
+
+
+@pytest.mark.parametrize("text", ["10GB", "10GB/ms", "10/s", "-1GB/s", "0GB/s", "10Gb/s", "/s", "GB/s"])
+def test_bad_bandwidths_are_refused_with_a_remedy(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_bandwidth(text)
+    assert caught.value.remedy
+
+
 def test_formats_for_people() -> None:
     assert format_ns(36_000_000) == "36 ms"
     assert format_ns(1_234_567_890) == "1.235 s"
     assert format_ns(12) == "12 ns"
     assert format_bytes(12 * 1024 * 1024 + 512 * 1024) == "12.5 MiB"
     assert format_bytes(12) == "12 B"
+    assert format_bandwidth(12.5e9) == "12.5 GB/s"
+    assert format_bandwidth(3) == "3 B/s"
