@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
+from itertools import pairwise
 from math import ceil, log2
 from random import Random
 
@@ -12,12 +14,17 @@ from hypothesis import strategies as st
 from strategies import schedules
 
 from pipeline.errors import InputError
+from pipeline.lowering import lower
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from pipeline.timeline import Span
 from simulator import Profile, simulate
+from simulator import engine as reference
 from simulator.collectives import all_reduce_ns, cost_among
-from simulator.profile import AllReduceCost, LayerCost, LinkCost, MeasuredReduce, SizeCost, Topology
+from simulator.compiled import CompiledWorkload, contention
+from simulator.durations import Durations
+from simulator.profile import AllReduceCost, LayerCost, LinkCost, MeasuredReduce, SizeCost, SlowLink, Topology
+from simulator.workload import Workload
 
 some = schedules(("gpipe", "dapple", "interleaved", "chimera", "zb-h1"), max_stages=6, max_microbatches=8)
 links = st.builds(
@@ -102,6 +109,42 @@ def test_names_of_devices_in_equal_nodes_do_not_matter(
     )
     profile = sized(within, between, nodes, nic=True)
     assert end_ns(renamed, profile) == end_ns(schedule, profile)
+
+
+def overlapping(crossings: list[tuple[int, int]]) -> bool:
+    ordered = sorted(crossings)
+    return any(end > start for (_, end), (start, _) in pairwise(ordered))
+
+
+@settings(max_examples=60, deadline=None)
+@given(some, st.integers(1, 3000), st.integers(1, 3))
+def test_nothing_is_used_by_two_messages_at_once(schedule: Schedule, latency: int, nodes: int) -> None:
+    """Half duplex links within nodes, a NIC that sends and receives at once between them; all messages take as long."""
+    within, between = LinkCost(latency, half_duplex=True), LinkCost(latency)
+    timeline = simulate(schedule, sized(within, between, nodes, nic=True)).timeline
+    used: dict[object, list[tuple[int, int]]] = defaultdict(list)
+    for transfer in timeline.transfers:
+        crossing = (transfer.arrived_ns - latency, transfer.arrived_ns)
+        ends = (transfer.source // nodes, transfer.target // nodes)
+        if ends[0] == ends[1]:
+            used[frozenset((transfer.source, transfer.target))].append(crossing)
+        else:
+            used["out", ends[0]].append(crossing)
+            used["in", ends[1]].append(crossing)
+    assert all(transfer.sent_ns + latency <= transfer.arrived_ns for transfer in timeline.transfers)
+    assert not any(map(overlapping, used.values()))
+
+
+@settings(max_examples=40, deadline=None)
+@given(some, links, links, st.integers(1, 3), st.integers(1, 2), st.floats(1.0, 5.0))
+def test_both_engines_agree_on_nodes_and_slow_links(
+    schedule: Schedule, within: LinkCost, between: LinkCost, nodes: int, width: int, factor: float
+) -> None:
+    base = sized(within, between, nodes)
+    profile = replace(base, topology=replace(base.topology, slow_links=(SlowLink(0, schedule.devices - 1, factor),)))
+    workload = Workload(lower(schedule, width=width), profile, Durations(schedule, profile), width)
+    if contention(workload) is None:
+        assert CompiledWorkload(workload).times() == reference.run(workload)
 
 
 def test_a_half_duplex_link_carries_one_message_at_a_time() -> None:

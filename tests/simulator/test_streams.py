@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,6 +76,17 @@ def test_every_schedule_finishes_and_streams_never_help(schedule: Schedule, rece
     profile = Profile.uniform(forward=100, backward=200, p2p=latency)
     held = simulate(schedule, profile, semantics="stream", receives=receives)  # type: ignore[arg-type]
     assert held.timeline.end_ns >= simulate(schedule, profile).timeline.end_ns
+
+
+@settings(max_examples=40, deadline=None)
+@given(schedules(max_stages=5, max_microbatches=8), st.integers(1, 500))
+def test_a_stream_carries_one_message_at_a_time_in_the_order_of_posting(schedule: Schedule, latency: int) -> None:
+    timeline = simulate(schedule, Profile.uniform(forward=100, backward=200, p2p=latency), semantics="stream").timeline
+    for device in range(schedule.devices):
+        ours = [(t.sent_ns if t.source == device else t.posted_ns, t.arrived_ns) for t in timeline.transfers if device in (t.source, t.target)]
+        arrivals = sorted(arrived for _, arrived in ours)
+        assert all(later - earlier >= latency for earlier, later in pairwise(arrivals))
+        assert [posted for posted, _ in sorted(ours, key=lambda item: item[1])] == sorted(posted for posted, _ in ours)
 
 
 def test_streams_in_crossed_orders_wait_for_ever() -> None:
