@@ -237,3 +237,17 @@ def test_copies_that_stand_differently_on_nodes_are_announced() -> None:
     unlike, alike = (simulate(schedule, sized(WITHIN, BETWEEN, nodes), width=2).assumptions for nodes in (2, 3))
     assert any("stand differently" in line for line in unlike)
     assert not any("stand differently" in line for line in alike)
+
+
+def test_all_reduces_hold_up_messages_at_the_nic() -> None:
+    """PipeDream in two copies all-reduces after every backward; only devices 1 and 2 exchange messages between nodes."""
+    schedule = build("pipedream", stages=4, microbatches=6)
+
+    def waited(*, nic: bool, width: int) -> bool:
+        profile = sized(LinkCost(), LinkCost(bandwidth_bytes_per_s=1e9), 2, nic=nic)
+        transfers = simulate(schedule, profile, width=width).timeline.transfers
+        return any(t.arrived_ns - t.sent_ns > 1000 for t in transfers if {t.source, t.target} == {1, 2})
+
+    assert waited(nic=True, width=2)
+    assert not waited(nic=False, width=2)
+    assert not waited(nic=True, width=1)
