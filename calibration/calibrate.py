@@ -7,12 +7,14 @@ __all__ = ["calibrate"]
 from pathlib import Path
 
 from calibration.session import OnProgress, SessionConfig, run_session
+from executor.data import Source, check_source
 from pipeline.errors import InputError
 from pipeline.models import model_config
 from pipeline.partition import default_partition
 from simulator.profile import Profile
 
 _PIPELINED_SHARE = 0.6
+_DEFAULT = Source()
 
 
 def calibrate(
@@ -23,6 +25,7 @@ def calibrate(
     budget_s: float,
     output: Path,
     device: str = "cpu",
+    source: Source = _DEFAULT,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Profile:
@@ -38,7 +41,7 @@ def calibrate(
     if budget_s <= 0:
         raise InputError(f"budget {budget_s:g} s", "leaves no time to measure", "give some seconds, such as 20s")
     session = run_session(
-        SessionConfig(config, stages, microbatch_size, budget_s, output, seed),
+        SessionConfig(config, stages, microbatch_size, budget_s, output, seed, source=check_source(config, source)),
         {},
         seconds=_PIPELINED_SHARE * budget_s,
         on_progress=on_progress,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from calibration.overlap import Overlapped, measure_overlap
 from executor.context import RankContext
-from executor.data import microbatch
+from executor.data import Source, microbatch
 from executor.job import run_job
 from executor.memory import footprint
 from executor.modules import build_layers, loss_of
@@ -64,7 +64,7 @@ def _layers(context: RankContext, payload: Mapping[str, Any], config: ModelConfi
     for _ in range(_PASSES):  # turn by turn: a machine whose speed drifts slows all layers alike
         for index in mine:
             context.progress.at(f"probing layer {index}")
-            probe = _Probe(config, index, payload["microbatch_size"], payload["job"]["seed"])
+            probe = _Probe(config, index, payload["microbatch_size"], payload["job"])
             times = found.setdefault(str(index), {"forward": [], "backward": []} | probe.memory())
             for kind, samples in probe.time(seconds).items():
                 times[kind] += samples
@@ -75,9 +75,10 @@ def _layers(context: RankContext, payload: Mapping[str, Any], config: ModelConfi
 class _Probe:
     """One layer with a sample of its input; the last one ends in the loss, as in its stage."""
 
-    def __init__(self, config: ModelConfig, index: int, size: int, seed: int) -> None:
-        (self.module,) = build_layers(config, [index], seed=seed)
-        self.config, self.batch = config, microbatch(config, size, seed=seed, iteration=0, number=0)
+    def __init__(self, config: ModelConfig, index: int, size: int, job: Mapping[str, Any]) -> None:
+        (self.module,) = build_layers(config, [index], seed=job["seed"])
+        source = Source(job["data"], job["data_dir"])
+        self.config, self.batch = config, microbatch(config, size, seed=job["seed"], iteration=0, number=0, source=source)
         self.last = index == len(layers(config)) - 1
         self.sample = self.batch.inputs if index == 0 else torch.randn(size, *layers(config)[index - 1].boundary_shape)
 
@@ -176,7 +177,7 @@ def _overlap(context: RankContext, payload: Mapping[str, Any], config: ModelConf
         return []
     group = _group(context, min(payload["reduce_groups"]))
     index = len(layers(config)) // 2
-    probe = _Probe(config, index, 1, payload["job"]["seed"])
+    probe = _Probe(config, index, 1, payload["job"])
     with torch.no_grad():
         return measure_overlap(lambda: probe.forward(probe.sample), group, max(payload["reduce_bytes"]))
 

@@ -6,7 +6,7 @@ __all__ = ["Run", "run", "run_several"]
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -53,6 +53,7 @@ class Run:
     data: str = ""
     partition: tuple[int, ...] = ()
     """layers per stage"""
+    provenance: Mapping[str, Any] = field(default_factory=provenance)
 
     @property
     def training_s(self) -> float:
@@ -99,7 +100,7 @@ class Run:
             "peak_memory_bytes": list(self.peak_memory_bytes),
             "rss_bytes": list(self.rss_bytes),
             "machine": dict(self.machine),
-            "provenance": provenance(),
+            "provenance": dict(self.provenance),
         }
 
 

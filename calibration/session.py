@@ -11,7 +11,7 @@ __all__ = ["Session", "SessionConfig", "available_cores", "gradient_bytes", "req
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from calibration.fitting import Measurements, fit_profile
 from calibration.pacing import paced_layers, paces
 from calibration.short_runs import calibration_schedules
 from executor.cases import Case, Job
+from executor.data import Source
 from executor.environment import membership
 from executor.launch import launch
 from executor.results import losses, timelines
@@ -52,6 +53,8 @@ class SessionConfig:
     width: int = 1
     pace: Profile | None = None
     """stages sleep for this profile's costs instead of computing"""
+    source: Source = field(default_factory=Source)
+    """what the ranks train on meanwhile"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ def run_session(
         seconds=seconds,
         seed=config.seed,
         optimizer=config.optimizer,
+        data=config.source.name,
+        data_dir=config.source.folder,
     )
     results = launch(
         "calibration.probes:measure",

@@ -22,6 +22,7 @@ from calibration.session import (
 from calibration.statistics import Interval, median_interval
 from calibration.validation import Figures, Validation, ValidationCase
 from calibration.verify import gradient_difference
+from executor.data import Source, check_source
 from pipeline.errors import InputError, UnknownNameError
 from pipeline.metrics import measure
 from pipeline.models import model_config
@@ -35,6 +36,7 @@ Compute = Literal["real", "paced"]
 _SAMPLES = 101
 _GRADIENT_TOLERANCE = 1e-10
 _PACE_SHARE = 0.3
+_DEFAULT = Source()
 
 
 def validate(
@@ -50,6 +52,7 @@ def validate(
     budget_s: float = 20.0,
     compute: str = "real",
     pace: Profile | None = None,
+    source: Source = _DEFAULT,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Validation:
@@ -63,13 +66,14 @@ def validate(
     """
     _check_compute(compute, pace)
     config = model_config(model)
+    source = check_source(config, source)
     schedules = {name: build(name, stages=stages, microbatches=microbatches) for name in names}
     if compute == "real":
         require_cores(max(item.devices for item in schedules.values()) * width)
     difference = gradient_difference(config, schedules, output=output / "gradients", seed=seed, width=width)
     if on_progress:
         on_progress("gradients compared with the single-process reference", 0.0)
-    wanted = SessionConfig(config, stages, microbatch_size, budget_s, output, seed, width=width, pace=pace)
+    wanted = SessionConfig(config, stages, microbatch_size, budget_s, output, seed, width=width, pace=pace, source=source)
     if compute == "paced" and pace is None:
         wanted = replace(wanted, pace=_own_pace(wanted, on_progress))
     session = run_session(wanted, schedules, seconds=budget_s, on_progress=on_progress)
@@ -81,7 +85,8 @@ def _own_pace(config: SessionConfig, on_progress: OnProgress | None) -> Profile:
     """What paced stages sleep for when no profile says it: measured on as many ranks as there are cores."""
     return calibrate(
         config.model.name, stages=min(config.stages, available_cores()), microbatch_size=config.microbatch_size,
-        budget_s=_PACE_SHARE * config.budget_s, output=config.output / "pace", seed=config.seed, on_progress=on_progress,
+        budget_s=_PACE_SHARE * config.budget_s, output=config.output / "pace", source=config.source, seed=config.seed,
+        on_progress=on_progress,
     )  # fmt: skip
 
 

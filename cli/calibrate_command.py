@@ -6,9 +6,11 @@ __all__ = ["HELP", "command"]
 
 import shutil
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from cli.data_options import DATA, DATA_DIR
 from cli.output import duration_ns, note, print_json, print_table, usable_folder, writable_file
 from cli.progress import progress
 from executor.environment import is_leader
@@ -25,9 +27,11 @@ Examples:
 
 
 def command(
-    model: str = typer.Option(..., "--model", help="A shipped model's name."),
+    model: str = typer.Option(..., "--model", help="A shipped model's name: see chimera models."),
     stages: int = typer.Option(..., "--stages", help="Devices of the pipeline, D: as many ranks are started."),
     microbatch_size: int = typer.Option(..., "--microbatch-size", help="Samples in a micro-batch, B."),
+    data: Annotated[str, DATA] = "",
+    data_dir: Annotated[str | None, DATA_DIR] = None,
     device: str = typer.Option("cpu", "--device", help="cpu; cuda needs GPUs."),
     budget: str = typer.Option("20s", "--budget", help="Time to measure, start-up aside."),
     output: Path = typer.Option(Path("out/profile.json"), "--output", help="The profile's file."),
@@ -36,6 +40,7 @@ def command(
 ) -> None:
     """Calibrates and saves."""
     from calibration.calibrate import calibrate
+    from executor.data import Source
 
     budget_ns = duration_ns("--budget", budget)
     writable_file(output)
@@ -43,7 +48,7 @@ def command(
     with progress(f"calibrating {model} on {stages} ranks", budget_ns / 1e9) as advance:
         profile = calibrate(
             model, stages=stages, microbatch_size=microbatch_size, budget_s=budget_ns / 1e9, output=folder,
-            device=device, seed=seed, on_progress=advance,
+            device=device, source=Source(data, data_dir), seed=seed, on_progress=advance,
         )  # fmt: skip
     if not is_leader():
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.data_options import DATA, DATA_DIR
 from cli.output import duration_ns
 from pipeline.errors import InputError
 
@@ -29,15 +30,8 @@ class TrainingOptions:
     seconds: Annotated[
         str | None, typer.Option("--seconds", help="Stop after so long, such as 30s, and at least three steps.")
     ] = None
-    data: Annotated[
-        str,
-        typer.Option(
-            "--data",
-            help="stdlib or a text file (GPT, BERT); digits, cifar-10, fashion-mnist (CNN, MLP), teacher (MLP). "
-            "By default stdlib, digits and teacher, which need no download.",
-        ),
-    ] = ""
-    data_dir: Annotated[str | None, typer.Option("--data-dir", help="Folder of the files of cifar-10 or fashion-mnist.")] = None
+    data: Annotated[str, DATA] = ""
+    data_dir: Annotated[str | None, DATA_DIR] = None
     seed: Annotated[int, typer.Option("--seed", help="Seed of weights and data.")] = 0
     optimizer: Annotated[str, typer.Option("--optimizer", help="adamw or sgd.")] = "adamw"
     learning_rate: Annotated[float, typer.Option("--learning-rate", help="The highest learning rate.")] = 1e-3

@@ -6,10 +6,11 @@ __all__ = ["HELP", "command"]
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.data_options import DATA, DATA_DIR
 from cli.output import caption, duration_ns, note, print_json, print_table, usable_folder
 from cli.progress import progress
 from executor.environment import is_leader
@@ -37,11 +38,13 @@ _START_UP_S = 25.0
 
 def command(
     names: list[str] | None = typer.Argument(None, help="Schedules; gpipe, dapple and chimera by default."),
-    model: str = typer.Option("gpt-tiny", "--model", help="A shipped model's name."),
+    model: str = typer.Option("gpt-tiny", "--model", help="A shipped model's name: see chimera models."),
     stages: int = typer.Option(2, "--stages", help="Devices of the pipeline, D."),
     microbatches: int = typer.Option(8, "--microbatches", help="Micro-batches per iteration, N."),
     microbatch_size: int = typer.Option(4, "--microbatch-size", help="Samples in a micro-batch, B."),
     width: int = typer.Option(1, "--width", help="Data-parallel copies of the pipeline, W."),
+    data: Annotated[str, DATA] = "",
+    data_dir: Annotated[str | None, DATA_DIR] = None,
     compute: str = typer.Option("real", "--compute", metavar="real|paced", help="Compute, or sleep for its time: for more ranks than cores."),
     profile: str | None = typer.Option(None, "--profile", help="The costs that paced stages sleep for; measured on this machine by default."),
     budget: str = typer.Option("60s", "--budget", help="Time for measuring, start-up aside: calibration and judged runs take turns."),
@@ -52,6 +55,7 @@ def command(
 ) -> int:
     """Validates and says so."""
     from calibration.validate import validate
+    from executor.data import Source
     from simulator import Profile
 
     allowed, budget_s = _ratio(tolerance), duration_ns("--budget", budget) / 1e9
@@ -62,7 +66,7 @@ def command(
         verdict = validate(
             chosen, model=model, stages=stages, microbatches=microbatches, microbatch_size=microbatch_size,
             width=width, compute=compute, pace=None if profile is None else Profile.load(profile),
-            tolerance=allowed, budget_s=budget_s, output=output, seed=seed, on_progress=advance,
+            source=Source(data, data_dir), tolerance=allowed, budget_s=budget_s, output=output, seed=seed, on_progress=advance,
         )  # fmt: skip
     if not is_leader():  # rank 0 has the same verdict, and tells it
         return 0

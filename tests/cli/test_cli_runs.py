@@ -25,11 +25,16 @@ def test_a_real_run_leaves_its_files_and_learns(chimera: Any, tmp_path: Path) ->
 
 def test_a_calibrated_profile_predicts_what_comes_next(chimera: Any, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
-    size = ("--model", "mlp-tiny", "--stages", 2, "--microbatch-size", 2)
+    size = ("--model", "cnn-tiny", "--data", "digits", "--stages", 2, "--microbatch-size", 2)
     done = chimera("calibrate", *size, "--budget", "2s", "--output", path, "--json")
     assert done.status == 0
     assert done.document == json.loads(path.read_text())
     assert [entry.name for entry in tmp_path.iterdir()] == ["profile.json"]  # nothing beside what was asked for
+    kept = {layer["name"]: layer["costs"][0]["activation_bytes"] for layer in done.document["layers"]}
+    (model,) = chimera("models", "cnn-tiny", "--json").document["models"]
+    described = {layer["name"]: 2 * 4 * layer["activation_elements"] for layer in model["layers"]}  # float32
+    blocks = [name for name in kept if name.startswith("residual")]
+    assert [kept[name] for name in blocks] == [described[name] for name in blocks]
     document = chimera("simulate", "gpipe", "--stages", 2, "--microbatches", 4, "--profile", path, "--json").document
     assert document["profile"]["machine"]["processor"]
     assert document["throughput_samples_per_s"] == pytest.approx(2 * 4 / document["iteration_s"])
