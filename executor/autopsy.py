@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["PortTakenError", "died", "late"]
 
-import json
 import shutil
 import signal
 import subprocess
@@ -12,14 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from executor.failure import read_failure
+from executor.progress import Progress
 from pipeline.errors import ChimeraError, InputError, RunError
 
 _GRACE_S = 0.3
 _TAIL_LINES = 12
 _PORT_TAKEN = "EADDRINUSE"
 _FULL_BYTES = 64 * 1024
-_TEXT_BYTES = 64
-"""of a progress slot; `executor.context` has it too, but loads torch"""
 _LESS = "use a smaller micro-batch, recomputation or more stages;"
 _KILLED = f"if nobody killed it, the kernel did, for want of memory (dmesg tells): {_LESS}"
 _SPACE = "make room, or give another output folder;"
@@ -32,6 +31,8 @@ _REMEDIES = {
     "File too large": _SPACE,
 }
 """what to do about an error, by a part of its text"""
+_STATES = {"T": " (stopped)", "R": " (computing)", "D": " (waiting for a disk)"}
+"""of a process that does not just wait, by the kernel's letter"""
 
 
 class PortTakenError(RunError):
@@ -47,7 +48,7 @@ def died(processes: list[subprocess.Popen[bytes]], folder: Path) -> ChimeraError
     """
     time.sleep(_GRACE_S)
     failed = {rank: status for rank, process in enumerate(processes) if (status := process.poll())}
-    reasons = {rank: _reason(folder, rank) for rank in failed}
+    reasons = {rank: read_failure(folder, rank) for rank in failed}
     rank = min(failed, key=lambda r: (failed[r] > 0, reasons[r].get("at_ns", 0), r))
     status, reason = failed[rank], reasons[rank]
     stderr = folder / f"rank-{rank}.stderr"
@@ -75,31 +76,26 @@ def _failure(rank: int, status: int, reason: dict[str, Any], folder: Path, tail:
     return RunError(f"rank {rank} ended with status {status}{why}", last, f"{remedy} {read}".strip())
 
 
-def late(ranks: int, folder: Path, deadline_s: float) -> RunError:
-    """The error of a run that passed its deadline: where every rank was."""
-    last = "; ".join(f"rank {rank}: {_last_action(folder, rank)}" for rank in range(ranks))
-    return RunError(
-        f"no rank has moved for the deadline of {deadline_s:g} s",
-        f"last actions: {last}",
-        "raise the deadline, or look at the rank that stands behind the others",
-    )
+def late(processes: list[subprocess.Popen[bytes]], folder: Path, deadline_s: float) -> RunError:
+    """The error of a run that passed its deadline: where every rank was, and which are no more than waiting."""
+    states = [_STATES.get(_state(process.pid), "") for process in processes]
+    last = "; ".join(f"rank {rank}: {_last_action(folder, rank)}{state}" for rank, state in enumerate(states))
+    standing = [f"rank {rank}{state}" for rank, state in enumerate(states) if state]
+    behind = f"at {', '.join(standing)}" if standing else "at the rank that stands behind the others"
+    return RunError(f"no rank has moved for the deadline of {deadline_s:g} s", f"last actions: {last}", f"raise the deadline, or look {behind}")
+
+
+def _state(pid: int) -> str:
+    """The kernel's letter for what a process does; empty where it does not tell."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
 
 
 def _last_action(folder: Path, rank: int) -> str:
-    try:
-        text = (folder / f"rank-{rank}.action").read_bytes()[:_TEXT_BYTES].decode(errors="replace").strip(" \0")
-    except OSError:
-        text = ""
-    return text or "starting up"
+    return Progress.read(folder / f"rank-{rank}.action") or "starting up"
 
 
 def _tail(stderr: Path) -> str:
     return "\n".join(stderr.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
-
-
-def _reason(folder: Path, rank: int) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads((folder / f"rank-{rank}.failed").read_text())
-    except (OSError, ValueError):
-        return {}
-    return found

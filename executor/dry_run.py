@@ -22,12 +22,13 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from executor.context import Progress, RankContext
+from executor.context import RankContext
 from executor.data import Microbatch
 from executor.groups import Groups
 from executor.inspection import Piece
 from executor.mail import Handed
 from executor.precision import precision_of
+from executor.progress import Progress
 from executor.runtime import Runtime
 from pipeline.errors import RunError
 from pipeline.lowering import lower

@@ -110,6 +110,7 @@ def _run(
         _watch(processes, folder, deadline_s, on_progress)
     finally:
         _end(processes)
+        _clear(processes, folder)
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(ranks)]
 
 
@@ -153,7 +154,7 @@ def _watch(
             looked, before, seen = now, seen, _slots(folder, len(processes))
             moved = moved if seen == before else now
         if now - moved > deadline_s:
-            raise late(len(processes), folder, deadline_s)
+            raise late(processes, folder, deadline_s)
         if on_progress:
             on_progress(now - started)
         time.sleep(_POLL_S)
@@ -165,7 +166,7 @@ def _left(folder: Path, rank: int) -> bool:
 
 
 def _slots(folder: Path, ranks: int) -> list[bytes]:
-    """What each rank has in its progress slot (see `executor.context.Progress`)."""
+    """What each rank has in its progress slot (see `executor.progress.Progress`)."""
     paths = [folder / f"rank-{rank}.action" for rank in range(ranks)]
     return [path.read_bytes() if path.exists() else b"" for path in paths]
 
@@ -176,3 +177,10 @@ def _end(processes: list[subprocess.Popen[bytes]]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     for process in processes:
         process.wait()
+
+
+def _clear(processes: list[subprocess.Popen[bytes]], folder: Path) -> None:
+    """Removes what a killed rank was writing under a temporary name (see `pipeline.atomic_file`)."""
+    for process in processes:
+        for part in folder.glob(f".*-{process.pid}.*"):
+            part.unlink(missing_ok=True)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 __all__ = ["serve"]
 
-import faulthandler
 import json
 import os
 import socket
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import timedelta
-from functools import cache
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -21,15 +17,18 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]
-from torch.distributed.rendezvous import rendezvous
 
 from executor.clock import clock_offset_ns
-from executor.context import Progress, RankContext
+from executor.context import RankContext
 from executor.environment import Membership
+from executor.failure import confess, explained
 from executor.interface import interface_towards
+from executor.meeting import meeting_point
+from executor.progress import Progress
 from executor.versions import agree
+from executor.watchdog import watched
 from pipeline.atomic_file import write_text
-from pipeline.errors import ChimeraError, InputError, RunError
+from pipeline.errors import InputError, RunError
 
 _DEADLINE_S = 600.0
 _LAUNCHES = count()
@@ -52,20 +51,21 @@ def serve(target: str, payload: Mapping[str, Any], member: Membership, folder: P
     (folder / f"rank-{member.rank}.pid").write_text(str(os.getpid()))
     deadline_s = float(os.environ.get("CHIMERA_DEADLINE_S", _DEADLINE_S)) * (1.0 if gather else _AFTER_LAUNCHER)
     try:
-        progress = Progress(folder / f"rank-{member.rank}.action", deadline_s)
-        context = _join(member, folder, progress, pinned, deadline_s)
-        module, function = target.split(":")
-        result = getattr(import_module(module), function)(context, payload)
-        progress.at("done, waiting for the others")
-        results = _gathered(context, result) if gather else _leave(context, folder, result)
-        dist.destroy_process_group()
+        progress = Progress(folder / f"rank-{member.rank}.action")
+        with watched(progress, folder, member.rank, deadline_s):
+            context = _join(member, folder, progress, pinned, deadline_s)
+            module, function = target.split(":")
+            result = getattr(import_module(module), function)(context, payload)
+            progress.at("done, waiting for the others")
+            results = _gathered(context, result) if gather else _leave(context, folder, result)
+            dist.destroy_process_group()
     except BaseException as error:
-        _confess(folder, member.rank, error)
-        if gather and isinstance(error, Exception) and not isinstance(error, ChimeraError):
-            raise _alone(member, folder, error) from error
+        if gather and isinstance(error, Exception):
+            told = explained(error, member, folder)
+            confess(folder, member.rank, told)
+            raise told from error
+        confess(folder, member.rank, error)
         raise
-    finally:
-        faulthandler.cancel_dump_traceback_later()
     return results
 
 
@@ -77,7 +77,7 @@ def _join(member: Membership, folder: Path, progress: Progress, pinned: bool, de
     progress.at("joining the process group")
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
     timeout = timedelta(seconds=deadline_s)
-    store = PrefixStore(f"launch-{next(_LAUNCHES)}", _meeting_point())
+    store = PrefixStore(f"launch-{next(_LAUNCHES)}", meeting_point(member, folder, deadline_s))
     store.set_timeout(timeout)
     agree(store, member.rank, member.ranks)
     dist.init_process_group(
@@ -89,13 +89,6 @@ def _join(member: Membership, folder: Path, progress: Progress, pinned: bool, de
     progress.at("preparing")
     batched = device.type != "cpu" or os.environ.get("CHIMERA_MESSAGES") == "batched"
     return RankContext(member.rank, member.ranks, device, folder.parent, progress, pinned, offset, batched)
-
-
-@cache
-def _meeting_point() -> Any:
-    """The ranks' store, one for all launches of this process: a second one could meet the first one's end."""
-    store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=_DEADLINE_S)))
-    return store
 
 
 def _device(member: Membership) -> torch.device:
@@ -135,23 +128,3 @@ def _leave(context: RankContext, folder: Path, result: Any) -> list[Any]:
         raise RunError(error.given, error.derived, "make room, or give another output folder") from error
     dist.barrier()
     return []
-
-
-def _confess(folder: Path, rank: int, error: BaseException) -> None:
-    """Leaves when and why this rank failed: the first to fail is the cause, the others follow from it."""
-    reason: dict[str, Any] = {"at_ns": time.monotonic_ns(), "error": f"{type(error).__name__}: {error}"}
-    if isinstance(error, ChimeraError):
-        reason |= {"exit_status": error.exit_status, "parts": [error.given, error.derived, error.remedy]}
-    with suppress(ChimeraError):  # a full disk must not hide what went wrong
-        write_text(folder / f"rank-{rank}.failed", json.dumps(reason))
-
-
-def _alone(member: Membership, folder: Path, error: Exception) -> RunError:
-    """The error of a rank that has no launcher of ours to speak for it."""
-    if "EADDRINUSE" in str(error):
-        given = f"rank {member.rank} cannot listen at {member.address}:{member.port}"
-        return RunError(given, "another program has the port", "set MASTER_PORT to a free one")
-    said = (str(error).splitlines() or ["no message"])[0]
-    last = Progress.read(folder / f"rank-{member.rank}.action") or "starting up"
-    remedy = "look at the other ranks and at the network between them; --debug shows where"
-    return RunError(f"rank {member.rank} failed ({type(error).__name__}: {said})", f"its last action: {last}", remedy)

@@ -28,7 +28,11 @@ def installed() -> dict[str, str]:
 def agree(store: Any, rank: int, ranks: int) -> None:
     """Tells the other ranks our versions through a torch store; RunError in every rank if they differ."""
     store.set(f"versions/{rank}", json.dumps(installed()))
-    _compare([json.loads(store.get(f"versions/{other}")) for other in range(ranks)])
+    found = [json.loads(store.get(f"versions/{other}")) for other in range(ranks)]
+    store.set(f"versions-known/{rank}", "1")
+    if rank == 0:  # which may keep the store: nobody could read it any more if it went first
+        store.wait([f"versions-known/{other}" for other in range(ranks)])
+    _compare(found)
 
 
 def _compare(found: Sequence[Mapping[str, str]]) -> None:
