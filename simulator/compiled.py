@@ -87,13 +87,17 @@ class CompiledWorkload:
             values, nodes = self._base.copy(), self._drawable[: work_ns.shape[1]]
             values[nodes] = work_ns[0] + self._weights.both[nodes]
             return self._end_of(self._moments(values)[:, None])
-        chunk = max(_BLOCK, _CHUNK_BYTES // (8 * len(self._base)))
-        found = [self._drawn(work_ns[begin : begin + chunk]) for begin in range(0, len(work_ns), chunk)]
-        return np.concatenate(found) if found else np.zeros(0, np.int64)
+        chunk = min(max(_BLOCK, _CHUNK_BYTES // (8 * len(self._base))), len(work_ns))
+        # One room for all chunks: the kernel would hand out (and clear) every page of each anew.
+        room, found = np.empty(len(self._base) * chunk, np.int64), np.empty(len(work_ns), np.int64)
+        for begin in range(0, len(work_ns), chunk or 1):
+            found[begin : begin + chunk] = self._drawn(work_ns[begin : begin + chunk], room)
+        return found
 
-    def _drawn(self, work_ns: Integers) -> Integers:
+    def _drawn(self, work_ns: Integers, room: Integers) -> Integers:
         """Iteration times of a chunk that is walked at once."""
-        computed, values = self._drawable[: work_ns.shape[1]], np.empty((len(self._base), len(work_ns)), np.int64)
+        computed, shape = self._drawable[: work_ns.shape[1]], (len(self._base), len(work_ns))
+        values = room[: shape[0] * shape[1]].reshape(shape)
         values[:] = self._base[:, None]
         both = self._weights.both[computed]
         for begin in range(0, len(work_ns), _BLOCK):

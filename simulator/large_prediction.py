@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from pipeline.lowering import lower
 from pipeline.schedule import Schedule
 from pipeline.timeline import Timeline
-from simulator.assumptions import assumptions, has_sizes
+from simulator.assumptions import assumptions, has_memory
 from simulator.bounds import bound_ns
 from simulator.collector import collector_paused
 from simulator.compiled import CompiledWorkload
 from simulator.durations import Durations
 from simulator.large import run_large
+from simulator.large_memory import peak_bytes
+from simulator.predicted_timeline import predicted_timeline
 from simulator.prediction import Prediction
 from simulator.profile import Profile
-from simulator.times import timeline_of
 from simulator.workload import Workload
 
 _LARGE = 20_000
@@ -27,24 +28,25 @@ _LARGE = 20_000
 def large_prediction(
     schedule: Schedule, profile: Profile, microbatch_size: int | None, width: int, partition: Sequence[int] | None
 ) -> Prediction | None:
-    """The prediction of a very large schedule on a profile without sizes; its timeline is made when asked for."""
-    if sum(map(len, schedule.actions)) < _LARGE or has_sizes(profile):
+    """The prediction of a very large schedule where messages only take time; its timeline is made when asked for."""
+    if sum(map(len, schedule.actions)) < _LARGE:
         return None
     durations = Durations(schedule, profile, microbatch_size, partition)
     run = run_large(durations, width)
     if run is None:
         return None
+    peaks = peak_bytes(durations, run) if has_memory(profile) else None
 
     def timeline() -> Timeline:
         with collector_paused():
             workload = Workload(lower(schedule, width=width), profile, durations, width)
-            return timeline_of(workload, CompiledWorkload(workload).times())
+            return predicted_timeline(workload, CompiledWorkload(workload).times())
 
     return Prediction(
         schedule=schedule,
         profile=profile,
         source=timeline,
-        metrics=run.metrics(durations.microbatch_size * schedule.microbatches * width),
+        metrics=run.metrics(durations.microbatch_size * schedule.microbatches * width, peaks),
         assumptions=assumptions(durations, microbatch_size, width, run.sends, None, False),
         microbatch_size=durations.microbatch_size,
         width=width,

@@ -48,10 +48,12 @@ class Weights:
 
     @property
     def steps(self) -> list[list[int]]:
-        """Of all nodes but the first: one source and what is added, the other source and what is added."""
+        """Of all nodes but the first: the source to which nothing is added, the other source and what is added."""
         if self._steps is None:
-            columns = (self.graph.one, self.one, self.graph.other, self.other)
-            self._steps = [column[1:].tolist() for column in columns]
+            graph, swapped = self.graph, self.one > 0
+            plain = np.where(swapped, graph.other, graph.one)
+            added = np.where(swapped, graph.one, graph.other)
+            self._steps = [column[1:].tolist() for column in (plain, added, self.one + self.other)]
         return self._steps
 
 
@@ -78,7 +80,7 @@ def walk_nodes(weights: Weights, work: Integers) -> Integers:
     """The moments of all nodes, shape (nodes,), for one sample of their durations, `weights.both` already added."""
     values = [0]
     add = values.append
-    for source, weight, other, later, own in zip(*weights.steps, work[1:].tolist(), strict=True):
-        first, second = values[source] + weight, values[other] + later
+    for source, other, later, own in zip(*weights.steps, work[1:].tolist(), strict=True):
+        first, second = values[source], values[other] + later
         add((first if first > second else second) + own)
     return np.array(values, np.int64)

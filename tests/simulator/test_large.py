@@ -7,17 +7,37 @@ from dataclasses import replace
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.schedule import Schedule, Sync
 from pipeline.schedules import build, catalogue
 from simulator import Profile, large_prediction, simulate
 from simulator.bounds import bound_ns
 from simulator.durations import Durations
 from simulator.large import run_large
-from simulator.profile import LinkCost, Overheads
+from simulator.large_memory import peak_bytes
+from simulator.profile import LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
 
 PROFILE = replace(
     Profile.uniform(forward=1000, backward_input=1100, backward_weight=900, p2p=130),
     overheads=Overheads(dispatch_ns=17, iteration_ns=99),
 )
+
+SIZED = replace(
+    PROFILE,
+    layers=(
+        LayerCost(
+            "stage",
+            (SizeCost(1, 1000, 2000, 1100, 900, activation_bytes=500, boundary_bytes=31, forward_workspace_bytes=17,
+                      backward_workspace_bytes=23),),
+            parameters=10,
+            parameter_bytes=40,
+        ),
+    ),
+    input_bytes_per_sample=7,
+    links={"local": LinkCost(130, 1e8, queueing=False)},
+    optimizer=OptimizerCost(1000, 3.0, 8, gradient_bytes_per_parameter=4),
+    framework_bytes=10**6,
+)  # fmt: skip
+PASSING = replace(SIZED, optimizer=replace(SIZED.optimizer, gradients_persist=False))
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (4, 4), (4, 8), (6, 12)])
@@ -30,8 +50,7 @@ def test_figures_are_identical(name: str, shape: tuple[int, int]) -> None:
     durations = Durations(schedule, PROFILE)
     found, expected = run_large(durations), simulate(schedule, PROFILE)
     if found is None:
-        overlapping = any(len(action.parts) > 1 for row in schedule.actions for action in row)
-        assert schedule.update != "flush" or overlapping
+        assert _beyond(schedule)
         return
     assert found.metrics(shape[1]) == expected.metrics
     assert found.peak_activations() == expected.peak_activations
@@ -39,12 +58,45 @@ def test_figures_are_identical(name: str, shape: tuple[int, int]) -> None:
     assert found.ends.tolist() == [span.end_ns for span in expected.timeline.spans if span.stream == "compute"]
 
 
-def test_the_front_door_takes_the_fast_way_and_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def _beyond(schedule: Schedule) -> bool:
+    """Whether a schedule has something that the arrays do not hold."""
+    overlapping = any(len(action.parts) > 1 for row in schedule.actions for action in row)
+    return schedule.update != "flush" or overlapping
+
+
+@pytest.mark.parametrize("profile", [SIZED, PASSING], ids=["gradients stay", "gradients pass"])
+@pytest.mark.parametrize("shape", [(4, 4), (4, 10)])
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue() if not entry.reads_file])
+def test_peaks_and_optimizer_steps_are_identical(name: str, shape: tuple[int, int], profile: Profile) -> None:
+    try:
+        schedule = build(name, stages=shape[0], microbatches=shape[1])
+    except InputError as refusal:
+        pytest.skip(str(refusal))
+    for width in (1, 2):
+        durations = Durations(schedule, profile)
+        found, expected = run_large(durations, width), simulate(schedule, profile, width=width)
+        if found is None:
+            assert _beyond(schedule)
+            return
+        assert found.metrics(width * shape[1], peak_bytes(durations, found)) == expected.metrics
+
+
+@pytest.mark.parametrize("sync", ["end", "eager", "eager-opt"])
+def test_steps_wait_for_all_reduces_wherever_they_are_launched(sync: Sync) -> None:
+    schedule = build("chimera", stages=6, microbatches=10, pairs=3, sync=sync)
+    found = run_large(Durations(schedule, SIZED))
+    assert found is not None and found.iteration_ns == simulate(schedule, SIZED).metrics.iteration_ns
+
+
+@pytest.mark.parametrize("profile", [PROFILE, SIZED], ids=["no sizes", "sizes"])
+def test_the_front_door_takes_the_fast_way_and_gives_the_same(
+    monkeypatch: pytest.MonkeyPatch, profile: Profile
+) -> None:
     schedule = build("chimera", stages=4, microbatches=12)
-    expected = simulate(schedule, PROFILE, engine="compiled", width=2)
+    expected = simulate(schedule, profile, engine="compiled", width=2)
     assert not callable(expected.source)
     monkeypatch.setattr(large_prediction, "_LARGE", 1)
-    found = simulate(schedule, PROFILE, engine="auto", width=2)
+    found = simulate(schedule, profile, engine="auto", width=2)
     assert callable(found.source)
     assert found.as_json() == expected.as_json()
     assert found.timeline == expected.timeline
