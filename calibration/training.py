@@ -89,9 +89,9 @@ def train(
     """Trains every schedule from the same weights on the same data, taking turns step by step.
 
     Returns what each rank returned (see `executor.job.run_job`) and the loss of every step by
-    label, those before a resumed checkpoint included. `partitions` are layers per stage by label;
-    a schedule without one is cut as `pipeline.partition.default_partition` says. A run that is cut short leaves losses.csv and
-    the last iteration that all ranks completed in partial-timeline.json.
+    label, those before a resumed checkpoint included. `partitions` are layers per stage by label; a
+    schedule without one is cut as `pipeline.partition.default_partition` says. A run that is cut
+    short leaves losses.csv and the last iteration that all ranks completed in partial-timeline.json.
     Raises InputError for what cannot be trained or resumed, RunError when a rank fails.
     """
     config = model_config(model)
@@ -99,15 +99,7 @@ def train(
         default_partition(config, item.stages)
     source = check_source(config, Source(training.data, training.data_dir))
     training = replace(training, data=source.name, data_dir=source.folder)
-    cuts = partitions or {}
-    cases = tuple(
-        Case(
-            label, schedule_json(item), microbatch_size, width, cuts.get(label),
-            None if pace is None else paces(pace, item, microbatch_size, cuts.get(label)),
-        )
-        for label, item in schedules.items()
-    )  # fmt: skip
-    job = training.job(config_dict(config), cases)
+    job = training.job(config_dict(config), _cases(schedules, microbatch_size, width, pace, partitions or {}))
     known = _earlier(job, output)
     ranks = max(item.devices for item in schedules.values()) * width
     following = Following(output, training.steps)
@@ -120,6 +112,18 @@ def train(
         _keep_partial(output, ranks, schedules, known)
         raise _with_resume(error, output) from error
     return results, {label: known[label] + losses(results, label) for label in schedules}
+
+
+def _cases(
+    schedules: Mapping[str, Schedule], size: int, width: int, pace: Profile | None, cuts: Mapping[str, tuple[int, ...]]
+) -> tuple[Case, ...]:
+    return tuple(
+        Case(
+            label, schedule_json(item), size, width, cuts.get(label),
+            None if pace is None else paces(pace, item, size, cuts.get(label)),
+        )
+        for label, item in schedules.items()
+    )  # fmt: skip
 
 
 def _earlier(job: Job, output: Path) -> dict[str, list[float]]:

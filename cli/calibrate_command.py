@@ -6,7 +6,7 @@ __all__ = ["HELP", "command"]
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from cli.output import duration_ns, note, print_json, print_table, usable_folder
 from cli.progress import progress
 from executor.environment import is_leader
 from pipeline.units import format_bytes, format_ns
+
+if TYPE_CHECKING:
+    from simulator import Profile
 
 HELP = """Measure this machine: layers, messages, all-reduces, optimizer, memory -> a cost profile.
 
@@ -59,14 +62,18 @@ def command(
 
         print_json(json.loads(output.read_text()))
     else:
-        rows = [
-            (f"{layer.name}", format_ns(cost.forward_ns), format_ns(cost.backward_ns or 0), format_bytes(cost.activation_bytes))
-            for layer in profile.layers
-            for cost in layer.costs
-        ]
-        print_table(f"{model}, micro-batch of {microbatch_size}", ("layer", "forward", "backward", "activations"), rows)
-        link = profile.links["local"]
-        bandwidth = f"{link.bandwidth_bytes_per_s / 1e9:.3g} GB/s" if link.bandwidth_bytes_per_s else "infinite"
-        print(f"message {format_ns(link.latency_ns)} + {bandwidth}; dispatch {format_ns(profile.overheads.dispatch_ns)}")
+        _print(profile, f"{model}, micro-batch of {microbatch_size}")
     note(f"profile: {output}")
     note(f"next: chimera compare --stages {stages} --microbatches {4 * stages} --profile {output}")
+
+
+def _print(profile: Profile, title: str) -> None:
+    rows = [
+        (f"{layer.name}", format_ns(cost.forward_ns), format_ns(cost.backward_ns or 0), format_bytes(cost.activation_bytes))
+        for layer in profile.layers
+        for cost in layer.costs
+    ]
+    print_table(title, ("layer", "forward", "backward", "activations"), rows)
+    link = profile.links["local"]
+    bandwidth = f"{link.bandwidth_bytes_per_s / 1e9:.3g} GB/s" if link.bandwidth_bytes_per_s else "infinite"
+    print(f"message {format_ns(link.latency_ns)} + {bandwidth}; dispatch {format_ns(profile.overheads.dispatch_ns)}")

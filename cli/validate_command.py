@@ -70,6 +70,14 @@ def command(
         )  # fmt: skip
     if not is_leader():  # rank 0 has the same verdict, and tells it
         return 0
+    _report(verdict, output, as_json=as_json)
+    note(f"next: open {output / 'trace.json'} in Perfetto; chimera compare --stages {stages} --microbatches {microbatches} "
+         f"--profile {output / 'profile.json'}")  # fmt: skip
+    return 0 if verdict.passed and not verdict.too_noisy else 1
+
+
+def _report(verdict: Validation, output: Path, *, as_json: bool) -> None:
+    """The verdict in files and on stdout."""
     files = _write(verdict, output)
     if as_json:
         print_json(verdict.as_json())
@@ -77,9 +85,6 @@ def command(
         _print(verdict)
     for file in files:
         note(f"written: {file}")
-    note(f"next: open {output / 'trace.json'} in Perfetto; chimera compare --stages {stages} --microbatches {microbatches} "
-         f"--profile {output / 'profile.json'}")  # fmt: skip
-    return 0 if verdict.passed and not verdict.too_noisy else 1
 
 
 def _ratio(text: str) -> float:
