@@ -17,7 +17,8 @@ class Layer:
 
     `forward_flops` counts the multiply-adds of products and convolutions as two, as torch's own
     counter does. `activation_elements` is what autograd keeps for the backward: the layer's input
-    included, its parameters not, and in the last layer what the loss keeps too.
+    included, its parameters not, and in the last layer what the loss keeps too. Indices of positions,
+    which a micro-batch keeps once whatever its size, count for every sample.
     `boundary_shape` is the shape of the layer's output without the batch.
     """
 

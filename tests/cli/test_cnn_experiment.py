@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
+GUIDE = Path(__file__).parents[2] / "docs" / "models.md"
 NAMES = ("chimera", "gpipe", "dapple", "data-parallel")
-SIZE = ("--model", "cnn-tiny", "--data", "digits", "--stages", 2, "--microbatches", 4, "--microbatch-size", 16)
-RULES = ("--steps", 40, "--learning-rate", "3e-3", "--decay", "cosine")
 
 
 @pytest.mark.slow
 @pytest.mark.multiprocess
 def test_a_cnn_learns_the_digits_alike_under_four_schedules(chimera: Any, tmp_path: Path) -> None:
-    # In float64, since a training amplifies the last bits of float32, in which orders of addition differ.
-    done = chimera("run", *NAMES, *SIZE, *RULES, "--precision", "float64", "--output", tmp_path, "--json")
+    # The command is the guide's: 40 steps in float64, since a training amplifies the last bits of float32, in
+    # which orders of addition differ.
+    (command,) = (line.split()[1:] for line in GUIDE.read_text().splitlines() if line.startswith("    chimera run"))
+    done = chimera(*command, "--output", tmp_path, "--json")
     assert done.status == 0, done.stderr
     cases = {case["schedule"]: case for case in done.document["cases"]}
     assert tuple(cases) == NAMES

@@ -61,6 +61,13 @@ def difference_without_clipping(context: RankContext, payload: Mapping[str, Any]
     return difference(context, payload)
 
 
+def differences(context: RankContext, payload: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+    """(family, case, difference) of several jobs in one launch: starting ranks costs more than running them."""
+    return [
+        (job["model"]["family"], label, found) for job in payload["jobs"] for label, found in difference(context, job).items()
+    ]
+
+
 def difference_with_replicas_counted_twice(context: RankContext, payload: Mapping[str, Any]) -> dict[str, float]:
     setup.counted_stages = lambda schedule, device, copy: schedule.stages_on(device)
     return difference(context, payload)

@@ -28,7 +28,8 @@ MODELS: list[ModelConfig] = [
     GPT("gpt", blocks=10, hidden=16, heads=2, sequence=8, vocabulary=256),
     MLP("mlp", blocks=10, hidden=12, features=5, classes=4),
 ]
-ENCODER_AND_CNN: list[ModelConfig] = [
+FAMILIES: list[ModelConfig] = [
+    *MODELS,
     BERT("bert", blocks=6, hidden=16, heads=2, sequence=9, vocabulary=50),
     # boundaries of three shapes, and an odd image to halve
     CNN("cnn", blocks=6, sizes=3, channels=4, groups=2, image=7, colours=1, classes=10),
@@ -70,6 +71,8 @@ def _by_hand() -> dict[str, Schedule]:
     return {
         "split backward": replace(split, actions=rows),
         "split backward, recompute": replace(split, actions=rows, recompute=True),
+        "split backward, the last stage recomputes": replace(split, actions=rows, recompute=(1,)),
+        "the first stage recomputes": replace(split, recompute=(0,)),
         "V placement": _written(vee, 4, 2, ((0, 1, 1, 0),)),
         "overlapped pairs": _written(overlapped, 2, 4, ((0, 1),)),
     }
@@ -123,20 +126,16 @@ def _cases(width: int) -> tuple[Case, ...]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ENCODER_AND_CNN, ids=lambda model: model.family)
-def test_encoders_and_cnns_train_as_one_process_does_in_one_copy_or_two(model: ModelConfig, tmp_path: Path) -> None:
-    job = Job(config_dict(model), (*_cases(1), *_cases(2)), iterations=2, learning_rate=1e-3, dtype="float64")
-    results = launch("executor.verify:difference", job.payload(), ranks=4, output=tmp_path, deadline_s=120)
-    found = {case.label: max(result[case.label] for result in results if case.label in result) for case in job.cases}
-    assert not {label: d for label, d in found.items() if not d < TOLERANCE}
-
-
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.family)
-def test_two_copies_of_a_pipeline_share_the_mini_batch(model: ModelConfig, tmp_path: Path) -> None:
-    job = Job(config_dict(model), _cases(2), iterations=2, learning_rate=1e-3, dtype="float64")
-    results = launch("executor.verify:difference", job.payload(), ranks=4, output=tmp_path, deadline_s=120)
-    found = {case.label: max(result[case.label] for result in results) for case in job.cases}
-    assert not {label: d for label, d in found.items() if not d < TOLERANCE}
+def test_every_family_trains_as_one_process_does_in_one_copy_or_two(tmp_path: Path) -> None:
+    cases = (*_cases(1), *_cases(2))
+    jobs = [Job(config_dict(model), cases, iterations=2, learning_rate=1e-3, dtype="float64") for model in FAMILIES]
+    payload = {"jobs": [job.payload() for job in jobs]}
+    results = launch("tests.executor.targets:differences", payload, ranks=4, output=tmp_path, deadline_s=120)
+    wrong = [(family, label, d) for result in results for family, label, d in result if not d < TOLERANCE]
+    assert not wrong
+    assert {(family, label) for result in results for family, label, _ in result} == {
+        (model.family, case.label) for model in FAMILIES for case in cases
+    }
 
 
 def test_the_comparison_sees_a_wrong_gradient(tmp_path: Path) -> None:
