@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.grid import text_grid
 from pipeline.schedule import Schedule
-from pipeline.schedules import Entry, OptionSpec, build, catalogue
+from pipeline.schedules import RECOMPUTE, Entry, OptionSpec, build, catalogue
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "schedules.md"
 _HEAD = """# Schedules
@@ -23,6 +23,9 @@ p (`D`, `--stages`) devices, m (`N`, `--microbatches`) micro-batches per iterati
 forward, a full backward and its input and weight parts, B = I + W. Activations are those of one micro-batch on
 one stage, until the B or W that frees them. In the grids a forward, I and W take one slot, a B two, messages none;
 `3F1` is the forward of stage 3 for micro-batch 1, `.` is idle.
+
+Every schedule takes `--set recompute=all`, `none` or stages such as `0,2`: their backwards run the forward again, and
+their forwards keep their inputs only.
 """
 
 
@@ -37,9 +40,10 @@ def page() -> str:
         schedule = _smallest(entry)
         size = f"{schedule.devices} devices, {schedule.microbatches} micro-batches"
         lines += ["", f"## {entry.name}", "", f"{size}:", "", "```text", text_grid(schedule, widest=1000), "```"]
-        if entry.options:
+        own = {name: spec for name, spec in entry.options.items() if spec is not RECOMPUTE}
+        if own:
             lines += ["", "| option | default | choices | |", "|---|---|---|---|"]
-            lines += [_option_row(name, spec) for name, spec in entry.options.items()]
+            lines += [_option_row(name, spec) for name, spec in own.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -138,10 +138,10 @@ class Prepared:
             return PacedStage(
                 weights, Pace(**self.case.pace[stage]), rows=self.case.microbatch_size, dtype=self.precision.messages,
                 given=None if first else self.boundary(stage - 1), output=self.boundary(stage),
-                recompute=schedule.recompute,
+                recompute=schedule.recomputes(stage),
             )  # fmt: skip
         loss = (lambda output, targets: loss_of(self.config, output, targets)) if last else None
-        return RealStage(weights, first=first, loss=loss, recompute=schedule.recompute, sink=sink, split=split(schedule, stage))
+        return RealStage(weights, first=first, loss=loss, recompute=schedule.recomputes(stage), sink=sink, split=split(schedule, stage))
 
 
 def prepare(context: RankContext, job: Job, case: Case, groups: Groups) -> Prepared:

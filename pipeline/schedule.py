@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Plan", "Schedule", "Sync", "Update"]
+__all__ = ["Option", "Plan", "Recompute", "Schedule", "Sync", "Update"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +12,8 @@ from typing import Literal
 from pipeline.actions import Step
 
 Option = str | int | float | bool
+Recompute = bool | tuple[int, ...]
+"""True: all stages; else those named, ascending."""
 Sync = Literal["end", "eager", "eager-opt"]
 """When a stage's gradients are all-reduced over its replicas (Chimera paper, section 3.2)."""
 Update = Literal["flush", "pipedream", "2bw"]
@@ -38,13 +40,17 @@ class Schedule:
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
     sync: Sync = "end"
     update: Update = "flush"
-    recompute: bool = False
-    """whether a backward runs the stage's forward again instead of keeping its activations"""
+    recompute: Recompute = False
+    """which stages' backwards run the forward again instead of keeping its activations"""
 
     @property
     def replicas(self) -> int:
         """How many copies of the model the pipeline holds (2f for Chimera)."""
         return len(self.placement)
+
+    def recomputes(self, stage: int) -> bool:
+        """Whether a backward of `stage` runs its forward again."""
+        return self.recompute if isinstance(self.recompute, bool) else stage in self.recompute
 
     def device_of(self, stage: int, microbatch: int) -> int:
         """The device on which `stage` processes `microbatch`."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, Validat
 
 from pipeline.actions import Step, parse_action
 from pipeline.errors import InputError
+from pipeline.recomputation import stages_of
 from pipeline.schedule import Option, Plan, Schedule, Sync, Update
 
 SCHEMA_VERSION = 1
@@ -37,7 +38,7 @@ class ScheduleDocument(BaseModel):
     actions: list[list[str]]
     sync: Sync = "end"
     update: Update = "flush"
-    recompute: bool = False
+    recompute: bool | list[NonNegativeInt] = False
     lowered: bool = False
     order: list[NonNegativeInt] | None = None
 
@@ -73,7 +74,7 @@ def _document(schedule: Schedule, rows: tuple[tuple[Step, ...], ...]) -> dict[st
         "replica_of": list(schedule.replica_of),
         "sync": schedule.sync,
         "update": schedule.update,
-        "recompute": schedule.recompute,
+        "recompute": schedule.recompute if isinstance(schedule.recompute, bool) else list(schedule.recompute),
         "actions": [list(map(str, row)) for row in rows],
     }
 
@@ -83,6 +84,7 @@ def parse_document(text: str, source: str) -> Parsed:
     document = _validate(_load(text, source), source)
     rows = tuple(_row(device, row, source) for device, row in enumerate(document.actions))
     options: dict[str, Option] = dict(document.options)
+    again = document.recompute
     schedule = Schedule(
         name=document.schedule,
         stages=document.stages,
@@ -94,7 +96,7 @@ def parse_document(text: str, source: str) -> Parsed:
         options=MappingProxyType(options),
         sync=document.sync,
         update=document.update,
-        recompute=document.recompute,
+        recompute=again if isinstance(again, bool) else stages_of(again, document.stages),
     )
     order = None if document.order is None else tuple(document.order)
     return Parsed(schedule, rows, document.lowered, order)

@@ -16,7 +16,7 @@ class Durations:
     """Costs of one schedule on one profile at one micro-batch size; integer nanoseconds and bytes.
 
     A doubled forward costs what a micro-batch of twice the size costs, half a backward what half
-    the size costs. With recomputation a backward (B or I) takes the forward's time on top.
+    the size costs. In stages that recompute, a backward (B or I) takes the forward's time on top.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Durations:
         costs, overheads = self.stage(stage, share), self.profile.overheads
         if kind is Kind.F:
             return max(costs.forward_ns + overheads.forward_overhead_ns, 0)
-        again = costs.forward_ns if self.schedule.recompute else 0
+        again = costs.forward_ns if self.schedule.recomputes(stage) else 0
         if kind is Kind.B:
             return max(costs.backward_ns + again + overheads.backward_overhead_ns, 0)
         if kind is Kind.I:

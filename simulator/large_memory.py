@@ -77,7 +77,7 @@ def _computing(durations: Durations, arrays: Arrays) -> tuple[Integers, Integers
     taken, given = np.zeros((2, schedule.stages, len(CODES)), np.int64)
     for stage in range(schedule.stages):
         costs = durations.stage(stage)
-        kept = costs.input_bytes if schedule.recompute else costs.activation_bytes
+        kept = costs.input_bytes if schedule.recomputes(stage) else costs.activation_bytes
         again = max(costs.activation_bytes - kept, 0)
         taken[stage, _F] = kept + costs.forward_workspace_bytes + again
         given[stage, _F] = costs.forward_workspace_bytes + again

@@ -170,7 +170,7 @@ class _Ledger:
 
     def _footprint(self, part: Action) -> _Footprint:
         costs = self.durations.stage(part.stage, share_of(part))
-        kept = costs.input_bytes if self.schedule.recompute else costs.activation_bytes
+        kept = costs.input_bytes if self.schedule.recomputes(part.stage) else costs.activation_bytes
         discarded = max(costs.activation_bytes - kept, 0)
         if part.kind is _F:
             return _Footprint(kept, costs.forward_workspace_bytes + discarded, 0)

@@ -34,6 +34,8 @@ def schedules(
     for key, spec in chosen.options.items():
         if spec.choices is not None:
             options[key] = draw(st.sampled_from(spec.choices))
+        elif key == "recompute":
+            options[key] = draw(st.sampled_from(["all", "none", "0", str(depth - 1)]))
         elif key in _NUMBERS:
             options[key] = draw(st.integers(*_NUMBERS[key]))
     count = draw(st.integers(1, max_microbatches))

@@ -6,7 +6,7 @@ device returns a Schedule with more stages than devices.
 
 from __future__ import annotations
 
-__all__ = ["Entry", "OptionSpec", "build", "catalogue", "entry", "register"]
+__all__ = ["RECOMPUTE", "Entry", "OptionSpec", "build", "catalogue", "entry", "register"]
 
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TypeVar
 
 from pipeline.errors import InputError, UnknownNameError
+from pipeline.recomputation import recomputing
 from pipeline.schedule import Option, Schedule
 
 Generate = Callable[..., Schedule]
@@ -38,6 +39,10 @@ class OptionSpec:
         """The type of its values."""
         example = self.default if self.default is not None else (self.choices or ("",))[0]
         return type(example)
+
+
+RECOMPUTE = OptionSpec("none", None, "stages whose backwards run the forward again: all, none, or such as 0,2")
+"""an option of every schedule: see `pipeline.recomputation`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,8 @@ def register(
     def keep(generate: G) -> G:
         taken = {known for item in _ENTRIES.values() for known in (item.name, *item.aliases)}
         assert taken.isdisjoint((name, *aliases)), f"{name} or an alias of it is registered twice"
-        _ENTRIES[name] = Entry(name, generate, aliases, source, constraints, bubble, activations, dict(options or {}))
+        every = {"recompute": RECOMPUTE} | dict(options or {})
+        _ENTRIES[name] = Entry(name, generate, aliases, source, constraints, bubble, activations, every)
         return generate
 
     return keep
@@ -116,10 +122,12 @@ def build(name: str, *, stages: int, microbatches: int, **options: Option) -> Sc
     for what, count in (("stages", stages), ("microbatches", microbatches)):
         if count < 1:
             raise InputError(f"{what} = {count}", f"{item.name} needs at least 1", f"give --{what} 1 or more")
+    again = options.pop("recompute", None)
     for key, value in options.items():
         _check_option(item, key, value)
-    settings = {key: spec.default for key, spec in item.options.items()} | options
-    return item.generate(stages, microbatches, **settings)
+    settings = {key: spec.default for key, spec in item.options.items() if key != "recompute"} | options
+    schedule = item.generate(stages, microbatches, **settings)
+    return schedule if again is None else recomputing(schedule, again)
 
 
 def _check_option(item: Entry, key: str, value: Option) -> None:

@@ -26,7 +26,7 @@ from typing import NamedTuple, cast
 from pipeline.actions import Action, Kind
 from pipeline.errors import InputError
 from pipeline.schedule import Option, Schedule, Sync
-from pipeline.schedules import OptionSpec, register
+from pipeline.schedules import RECOMPUTE, OptionSpec, register
 
 Unit = list[list[tuple[int, int]]]
 """Per replica, the items it works on in order: a micro-batch and its double, or -1 for none."""
@@ -54,7 +54,7 @@ class Slot(NamedTuple):
     options={
         "pairs": OptionSpec(1, None, "f, pairs of pipelines; divides D/2 (f = D/2 degrades to data parallelism)"),
         "concat": OptionSpec("direct", ("direct", "doubling", "halving"), "how more than D micro-batches follow"),
-        "recompute": OptionSpec(None, (False, True), "backwards run the forward again; auto: with doubling only"),
+        "recompute": OptionSpec(None, None, f"{RECOMPUTE.help}; auto: all with doubling, else none"),
         "sync": OptionSpec("eager-opt", ("end", "eager", "eager-opt"), "when gradients are all-reduced"),
     },
 )
@@ -63,7 +63,6 @@ def chimera(
     microbatches: int,
     pairs: int = 1,
     concat: str = "direct",
-    recompute: bool | None = None,
     sync: str = "eager-opt",
 ) -> Schedule:
     """Any N >= 1: units of D items (2D micro-batches when doubling) and a last, partial one.
@@ -72,7 +71,7 @@ def chimera(
     that do not divide D/2. Doubling recomputes unless told not to, as the paper mostly runs it:
     twice the activations rarely fit, and only so can one batched forward serve two backwards.
     """
-    recompute = concat == "doubling" if recompute is None else recompute
+    recompute = concat == "doubling"
     _check(stages, pairs)
     down = [tuple((i * stages // pairs + s) % stages for s in range(stages)) for i in range(pairs)]
     placement = (*down, *(tuple(stages - 1 - device for device in row) for row in down))

@@ -115,13 +115,13 @@ def test_peak_memory_counts_weights_gradients_optimizer_and_stored_activations(t
 def test_recomputation_keeps_the_inputs_only(tmp_path: Path) -> None:
     plain = build("gpipe", stages=2, microbatches=4)
     again = replace(plain, recompute=True)
-    cases = [Case(label, schedule_json(item), 512) for label, item in (("plain", plain), ("recompute", again))]
-    results = _run(MODEL, cases, tmp_path)
+    last = replace(plain, recompute=(1,))
+    variants = {"plain": plain, "recompute": again, "last stage": last}
+    results = _run(MODEL, [Case(label, schedule_json(item), 512) for label, item in variants.items()], tmp_path)
     net = {
-        label: next(n for name, _, n in results[0]["memory"][label]["actions"] if name == "0F3")
-        for label in ("plain", "recompute")
+        label: next(n for name, _, n in results[0]["memory"][label]["actions"] if name == "0F3") for label in variants
     }
-    assert net["recompute"] <= 512 * 64 * 4 < net["plain"]  # its output, to be sent, and nothing else
+    assert net["recompute"] <= 512 * 64 * 4 < net["plain"] == net["last stage"]  # its output, to be sent, and nothing else
 
 
 def _pace(stages: int, milliseconds: float) -> tuple[dict[str, int], ...]:
