@@ -70,6 +70,14 @@ def test_gpt_3_has_about_the_parameters_of_its_name(name: str, published: float)
     assert parameters(name) - config.vocabulary * config.hidden == pytest.approx(published, rel=0.02)
 
 
+def test_the_cnn_is_a_resnet_18_with_its_norms_before_the_convolutions() -> None:
+    # ResNet-18 for CIFAR-10 is quoted with 11,173,962 parameters. Norms in front (arXiv 1603.05027): none behind the
+    # stem (2 x 64) nor on the ways around (2 x 128, 256, 512), one at the end (2 x 512), and the first of each block
+    # that doubles its channels sees half of them.
+    moved = -2 * 64 - 2 * (128 + 256 + 512) + 2 * 512 - 2 * (64 + 128 + 256)
+    assert parameters("cnn") == 11_173_962 + moved
+
+
 @pytest.mark.parametrize("name", model_names())
 def test_a_config_survives_its_dict(name: str) -> None:
     config = model_config(name)
