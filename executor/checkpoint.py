@@ -23,7 +23,7 @@ from executor.context import RankContext
 from executor.manifest import Manifest, checkpoint_folder, fingerprint, manifest_path, read_manifest, refuse_misfit
 from executor.setup import Prepared
 from pipeline.atomic_file import atomic_path
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RunError
 
 
 class Checkpoints:
@@ -39,11 +39,14 @@ class Checkpoints:
     def save(self, step: int, parts: dict[str, list[float]]) -> None:
         """Keeps the state after `step` steps; `parts` are this rank's parts of the losses since the last call.
 
-        Collective. Raises InputError where it cannot be written; the checkpoint before it stays.
+        Collective. Raises RunError where it cannot be written; the checkpoint before it stays.
         """
         self._context.progress.at(f"writing the checkpoint of step {step}")
         target = self._folder / f"step-{step:08d}" / f"rank-{self._context.rank}.pt"
-        _write(target, self._state())
+        try:
+            _write(target, self._state())
+        except InputError as error:  # the folder could be written to when the run started
+            raise RunError(error.given, error.derived, "make room: the checkpoint before it is whole") from error
         told: list[Any] = [None] * self._context.ranks
         dist.all_gather_object(told, (target.name, _digest(target), parts))
         for label, known in self._losses.items():
@@ -125,7 +128,12 @@ def _clear(folder: Path, kept: str) -> None:
 
 def _write(path: Path, state: dict[str, Any]) -> None:
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch complains of the consequence, not of the full disk
+                raise error.__context__ from error
+            raise
         _settle(file)
 
 

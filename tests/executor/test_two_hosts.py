@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from two_hosts import ADDRESSES, NoNamespacesError, ip, two_hosts
 
 from pipeline.schedules import build
 from pipeline.timeline_file import read_timeline
@@ -18,38 +18,16 @@ from pipeline.timeline_file import read_timeline
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-ADDRESSES = ("10.77.0.1", "10.77.0.2")
 _STEPS = 2
-
-
-def _ip(*words: str) -> str:
-    return subprocess.run(["ip", *words], capture_output=True, text=True, check=True, timeout=20).stdout
 
 
 @pytest.fixture
 def hosts() -> Iterator[tuple[str, str]]:
-    """Two namespaces joined by a wire; nothing of this machine's own network is touched."""
-    names = tuple(f"chimera-{os.getpid()}-{number}" for number in range(2))
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("network namespaces need root and iproute2")
     try:
-        for name in names:
-            _ip("netns", "add", name)
-        _ip("link", "add", "wire0", "netns", names[0], "type", "veth", "peer", "name", "wire1", "netns", names[1])
-        for number, (name, address) in enumerate(zip(names, ADDRESSES, strict=True)):
-            _ip("-n", name, "addr", "add", f"{address}/24", "dev", f"wire{number}")
-            _ip("-n", name, "link", "set", "lo", "up")
-            _ip("-n", name, "link", "set", f"wire{number}", "up")
-    except subprocess.CalledProcessError as error:
-        _remove(names)
-        pytest.skip(f"this kernel makes no network namespaces: {error.stderr.strip()}")
-    yield names[0], names[1]
-    _remove(names)
-
-
-def _remove(names: tuple[str, ...]) -> None:
-    for name in names:
-        subprocess.run(["ip", "netns", "delete", name], check=False, stderr=subprocess.DEVNULL)
+        with two_hosts() as names:
+            yield names
+    except NoNamespacesError as reason:
+        pytest.skip(str(reason))
 
 
 def _start(host: str, rank: int, output: Path) -> subprocess.Popen[str]:
@@ -73,7 +51,7 @@ def test_a_schedule_runs_over_the_wire_without_being_told_the_interface(hosts: t
     assert [rank.returncode for rank in ranks] == [0, 0], errors
     timeline = read_timeline(tmp_path / "timeline.json")
     assert [len(timeline.of_device(device)) for device in range(2)] == [len(row) for row in build("chimera", stages=2, microbatches=4).actions]
-    (wire,) = json.loads(_ip("-n", hosts[1], "-s", "-json", "link", "show", "dev", "wire1"))
+    (wire,) = json.loads(ip("-n", hosts[1], "-s", "-json", "link", "show", "dev", "wire1"))
     sent = sum(transfer.size_bytes for transfer in timeline.transfers if transfer.target == 1)
     assert sent > 0 and wire["stats64"]["rx"]["bytes"] > _STEPS * sent
     # both hosts share this machine's clock, so the estimated offset should not make data arrive before it was sent
