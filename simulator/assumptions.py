@@ -35,7 +35,10 @@ def assumptions(
     if sends and not profile.links:
         found.append("messages are free: the profile holds no links")
     if schedule.update != "flush":
-        found.append("fill and drain are included: without a flush, iterations would overlap")
+        found.append(
+            "one iteration with its fill and drain, as runs are measured (a barrier before each); "
+            "steady_state has iterations that overlap"
+        )
     if width > 1:
         found.append("all copies of the pipeline run alike")
         nodes, devices = profile.topology.devices_per_node, schedule.devices

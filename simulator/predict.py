@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["Engine", "simulate"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, get_args
 
 from pipeline.errors import InputError, UnknownNameError
@@ -13,6 +14,7 @@ from pipeline.lowering import Receives, lower
 from pipeline.metrics import measure
 from pipeline.repair import rendezvous_safe
 from pipeline.schedule import Plan, Schedule
+from pipeline.unroll import unrolled_plan
 from simulator import engine as reference
 from simulator.assumptions import assumptions
 from simulator.bounds import lower_bound_ns
@@ -30,6 +32,8 @@ from simulator.profile import Profile
 from simulator.recent import Recent
 from simulator.sampling import has_jitter
 from simulator.sharing import sharing_reason
+from simulator.steady_state import SteadyState, iterations_for, steady_state
+from simulator.times import Times
 from simulator.what_if import check_links, check_slow, slowed
 from simulator.workload import Workload
 
@@ -66,7 +70,10 @@ def simulate(
     asked = _Asked(microbatch_size, width, engine, samples, seed, partition, semantics, receives, dict(slow_devices or {}))
     _check(asked, profile, schedule.schedule if isinstance(schedule, Plan) else schedule)
     with collector_paused():
-        return _without_plan(schedule, profile, asked) or _prediction(_workload(schedule, profile, asked), asked)
+        found = _without_plan(schedule, profile, asked) or _prediction(_workload(schedule, profile, asked), asked)
+    if isinstance(schedule, Plan) or schedule.update == "flush":
+        return found
+    return replace(found, overlapping=partial(_steady_state, schedule, profile, asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,7 @@ def _prediction(workload: Workload, asked: _Asked) -> Prediction:
     """What the engine and the draws say."""
     plan, durations, width = workload.plan, workload.durations, asked.width
     compiled = _compiled(workload, asked.engine, asked.semantics)
-    times = compiled.times() if compiled else reference.run(workload, None, asked.semantics)
+    times = _times(workload, compiled, asked)
     timeline = predicted_timeline(workload, times)
     samples = durations.microbatch_size * plan.schedule.microbatches * width
     draws = sampled(workload, compiled, asked.samples, asked.seed, asked.semantics) if asked.samples else None
@@ -136,6 +143,21 @@ def _prediction(workload: Workload, asked: _Asked) -> Prediction:
     )
 
 
+def _times(workload: Workload, compiled: CompiledWorkload | None, asked: _Asked) -> Times:
+    return compiled.times() if compiled else reference.run(workload, None, asked.semantics)
+
+
+def _steady_state(schedule: Schedule, profile: Profile, asked: _Asked) -> SteadyState:
+    """Of iterations back to back, of the median durations."""
+    count = iterations_for(schedule)
+    with collector_paused():
+        plan = unrolled_plan(schedule, count, width=asked.width)
+        workload = _workload(_safe(plan, asked.semantics), profile, asked)
+        times = _times(workload, _compiled(workload, asked.engine, asked.semantics), asked)
+    samples = workload.durations.microbatch_size * schedule.microbatches * asked.width
+    return steady_state(workload, times, count, samples)
+
+
 def _assumptions(workload: Workload, asked: _Asked) -> tuple[str, ...]:
     equal = asked.samples and not has_jitter(workload)
     sends, sharing = bool(workload.messages), sharing_reason(workload)
@@ -151,7 +173,11 @@ def _lowered(schedule: Schedule, width: int, semantics: Transport) -> Plan:
 
 
 def _made(schedule: Schedule, width: int, semantics: Transport) -> Plan:
-    plan = lower(schedule, width=width)
+    return _safe(lower(schedule, width=width), semantics)
+
+
+def _safe(plan: Plan, semantics: Transport) -> Plan:
+    """Messages in an order in which no transport gets stuck."""
     return plan if semantics == "buffered" else rendezvous_safe(plan)
 
 

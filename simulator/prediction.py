@@ -13,6 +13,7 @@ from pipeline.metrics import Metrics
 from pipeline.schedule import Schedule
 from pipeline.timeline import Timeline
 from simulator.profile import Profile
+from simulator.steady_state import SteadyState
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class Prediction:
     """layers per stage, where that was chosen"""
     slow_devices: Mapping[int, float] = field(default_factory=dict)
     """devices that were made to compute so many times as long"""
+
+    overlapping: Callable[[], SteadyState] | None = None
+    """of a schedule without a flush: what predicts its iterations back to back, when that is asked for"""
+
+    @cached_property
+    def steady_state(self) -> SteadyState | None:
+        """Iterations that overlap; None for schedules that flush, and for plans, which are taken literally."""
+        return None if self.overlapping is None else self.overlapping()
 
     @cached_property
     def timeline(self) -> Timeline:
@@ -72,6 +81,8 @@ class Prediction:
             "assumptions": list(self.assumptions),
             "profile": {"name": self.profile.name, **self.profile.provenance},
         }
+        if self.steady_state is not None:
+            document["steady_state"] = self.steady_state.as_json()
         if self.interval_s is not None:
             document["interval_s"] = list(self.interval_s)
         return document
