@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, get_args
 
-from pipeline.errors import InputError, UnknownNameError
+from pipeline.errors import DeadlockError, InputError, UnknownNameError
 from pipeline.lowering import Receives, lower
 from pipeline.metrics import measure
 from pipeline.repair import rendezvous_safe
@@ -147,13 +147,19 @@ def _times(workload: Workload, compiled: CompiledWorkload | None, asked: _Asked)
     return compiled.times() if compiled else reference.run(workload, None, asked.semantics)
 
 
-def _steady_state(schedule: Schedule, profile: Profile, asked: _Asked) -> SteadyState:
-    """Of iterations back to back, of the median durations."""
+def _steady_state(schedule: Schedule, profile: Profile, asked: _Asked) -> SteadyState | None:
+    """Of iterations back to back, of the median durations; None if devices then wait for one another.
+
+    That can be in orders of one's own with several replicas, whose all-reduces hold up other iterations.
+    """
     count = iterations_for(schedule)
     with collector_paused():
-        plan = unrolled_plan(schedule, count, width=asked.width)
-        workload = _workload(_safe(plan, asked.semantics), profile, asked)
-        times = _times(workload, _compiled(workload, asked.engine, asked.semantics), asked)
+        try:
+            plan = unrolled_plan(schedule, count, width=asked.width)
+            workload = _workload(_safe(plan, asked.semantics), profile, asked)
+            times = _times(workload, _compiled(workload, asked.engine, asked.semantics), asked)
+        except DeadlockError:
+            return None
     samples = workload.durations.microbatch_size * schedule.microbatches * asked.width
     return steady_state(workload, times, count, samples)
 

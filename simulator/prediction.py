@@ -42,12 +42,12 @@ class Prediction:
     slow_devices: Mapping[int, float] = field(default_factory=dict)
     """devices that were made to compute so many times as long"""
 
-    overlapping: Callable[[], SteadyState] | None = None
+    overlapping: Callable[[], SteadyState | None] | None = None
     """of a schedule without a flush: what predicts its iterations back to back, when that is asked for"""
 
     @cached_property
     def steady_state(self) -> SteadyState | None:
-        """Iterations that overlap; None for schedules that flush, and for plans, which are taken literally."""
+        """Iterations that overlap; None for schedules that flush or cannot overlap, and for plans, which are taken literally."""
         return None if self.overlapping is None else self.overlapping()
 
     @cached_property

@@ -149,6 +149,12 @@ def test_schedules_that_flush_and_plans_have_no_other_rate() -> None:
     assert simulate(build("dapple", stages=2, microbatches=2), EQUAL).steady_state is None
 
 
+def test_iterations_that_would_wait_for_one_another_for_ever_have_no_rate() -> None:
+    # GEMS's two replicas of a stage take turns: one cannot step before the other has seen the next iteration.
+    schedule = replace(build("gems", stages=4, microbatches=8), update="2bw")
+    assert simulate(schedule, EQUAL).steady_state is None
+
+
 def test_the_document_says_which_is_which() -> None:
     found = simulate(build("pipedream", stages=2, microbatches=4), EQUAL)
     document = found.as_json()
