@@ -14,6 +14,7 @@ from __future__ import annotations
 __all__ = ["WHOLE", "Times", "search"]
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.actions import Kind
@@ -62,57 +63,80 @@ def _warm_ups(stages: int, microbatches: int, times: Times, limit: int) -> Itera
     yield tuple(min(most, 2 * d + 1) for d in distances)
 
 
+class _Stage:
+    """Where a stage stands in an order that is being found."""
+
+    __slots__ = ("idle", "now", "owed", "row", "stored")
+
+    def __init__(self) -> None:
+        self.now = self.idle = self.stored = self.owed = 0
+        self.row: list[Kind] = []
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """When a W goes before the next F or I: costs, the room for activations, and whether to fill short waits."""
+
+    times: Times
+    room: int
+    kept: int
+    fill: bool
+    stages: list[_Stage]
+
+    def run(self, stage: _Stage, kind: Kind, ready: int, duration: int) -> int:
+        """Appends W passes as the rules say, then the F or I that can start when `ready`; when its message arrives."""
+        if stage.owed:
+            self._weights(stage, ready, bounded=kind is Kind.F)
+        clock = stage.now
+        if clock < ready:
+            if stage.row:
+                stage.idle += ready - clock
+            clock = ready
+        stage.row.append(kind)
+        stage.now = clock = clock + duration
+        return clock + self.times.comm
+
+    def _weights(self, stage: _Stage, ready: int, *, bounded: bool) -> None:
+        """The W passes before a forward, whose room is `bounded`, or before an I."""
+        clock, weight, fill = stage.now, self.times.backward_weight, self.fill
+        longest = max(each.idle for each in self.stages) if fill and clock < ready < clock + weight else 0
+        while stage.owed and (
+            (bounded and stage.stored > self.room)
+            or clock + weight <= ready
+            or (fill and clock < ready and stage.idle + ready - clock > longest)
+        ):
+            stage.row.append(Kind.W)
+            clock += weight
+            stage.owed -= 1
+            stage.stored -= self.kept
+        stage.now = clock
+
+
 def _order(
     warm_up: tuple[int, ...], microbatches: int, times: Times, limit: int, fill: bool, kept: int
 ) -> tuple[int, list[list[Kind]]]:
     """The longest device's time and every stage's order, for given warm-ups and whether to fill short waits."""
     forward, backward, weight, comm = times
-    stages, room = len(warm_up), WHOLE * (limit - 1)
-    now, idle, stored, owed = [0] * stages, [0] * stages, [0] * stages, [0] * stages
-    rows: list[list[Kind]] = [[] for _ in warm_up]
-    arrivals = [[0] * microbatches for _ in range(stages + 1)]
+    stages = [_Stage() for _ in warm_up]
+    run = _Rules(times, WHOLE * (limit - 1), kept, fill, stages).run
+    arrivals = [[0] * microbatches for _ in range(len(stages) + 1)]
     """when a forward's input reaches a stage"""
-
-    def run(stage: int, kind: Kind, ready: int, duration: int) -> int:
-        """Appends W passes as the rules say, then the F or I that can start when `ready`; returns its end."""
-        clock, row = now[stage], rows[stage]
-        if owed[stage]:
-            demanded = kind is Kind.F and stored[stage] > room
-            longest = max(idle) if fill and clock < ready < clock + weight else 0
-            while owed[stage] and (
-                demanded
-                or clock + weight <= ready
-                or (fill and clock < ready and idle[stage] + ready - clock > longest)
-            ):
-                row.append(Kind.W)
-                clock += weight
-                owed[stage] -= 1
-                stored[stage] -= kept
-                demanded = kind is Kind.F and stored[stage] > room
-        if clock < ready:
-            if row:
-                idle[stage] += ready - clock
-            clock = ready
-        row.append(kind)
-        now[stage] = clock = clock + duration
-        return clock + comm
-
-    for stage, count in enumerate(warm_up):
+    for number, (stage, count) in enumerate(zip(stages, warm_up, strict=True)):
         for m in range(count):
-            arrivals[stage + 1][m] = run(stage, Kind.F, arrivals[stage][m], forward)
-        stored[stage] = WHOLE * count
+            arrivals[number + 1][m] = run(stage, Kind.F, arrivals[number][m], forward)
+        stage.stored = WHOLE * count
     for m in range(microbatches):
         gradient = 0
-        for stage in reversed(range(stages)):
+        for stage in reversed(stages):
             gradient = run(stage, Kind.I, gradient, backward)
-            owed[stage] += 1
-            stored[stage] -= WHOLE - kept
-        for stage, count in enumerate(warm_up):
+            stage.owed += 1
+            stage.stored -= WHOLE - kept
+        for number, (stage, count) in enumerate(zip(stages, warm_up, strict=True)):
             if count + m < microbatches:
-                arrivals[stage + 1][count + m] = run(stage, Kind.F, arrivals[stage][count + m], forward)
-                stored[stage] += WHOLE
-    for stage, row in enumerate(rows):
-        row += [Kind.W] * owed[stage]
-        now[stage] += owed[stage] * weight
-    starts = [stage * (forward + comm) for stage in range(stages)]
-    return max(end - start for end, start in zip(now, starts, strict=True)), rows
+                arrivals[number + 1][count + m] = run(stage, Kind.F, arrivals[number][count + m], forward)
+                stage.stored += WHOLE
+    for stage in stages:
+        stage.row += [Kind.W] * stage.owed
+        stage.now += stage.owed * weight
+    ends = (stage.now - number * (forward + comm) for number, stage in enumerate(stages))
+    return max(ends), [stage.row for stage in stages]
