@@ -82,13 +82,14 @@ def _enough(microbatches: int, needed: int, text: str) -> None:
         )
 
 
+def _ascending(kind: Kind, stage: int, first: int, count: int) -> Iterator[Action]:
+    """A chunk's forwards or backwards in order."""
+    return (Action(stage, kind, first + m) for m in range(count))
+
+
 def _eight_steps(rank: int, half: int, count: int, chunks: Chunks) -> Iterator[Step]:
     """The row of a device: `count` micro-batches through each of its two chunks."""
-    (stage_0, first_0), (stage_1, first_1) = chunks
-    forward = [(Action(stage_0, Kind.F, first_0 + m) for m in range(count)),
-               (Action(stage_1, Kind.F, first_1 + m) for m in range(count))]  # fmt: skip
-    backward = [(Action(stage_0, Kind.B, first_0 + m) for m in range(count)),
-                (Action(stage_1, Kind.B, first_1 + m) for m in range(count))]  # fmt: skip
+    forward, backward = ([_ascending(kind, *chunk, count) for chunk in chunks] for kind in (Kind.F, Kind.B))
     owed: list[Action] = []
 
     def split(chunk: int) -> Action:
