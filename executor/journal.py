@@ -8,11 +8,13 @@ import json
 import os
 import resource
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from executor.context import RankContext
+
+_DETAILS = ("spans", "transfers", "sent")
 
 
 class Journal:
@@ -38,13 +40,21 @@ class Journal:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def read_journal(output: Path, rank: int) -> list[dict[str, Any]]:
-    """The completed iterations of a rank, in order; a last line cut short is left out."""
-    try:
-        lines = (output / "ranks" / f"rank-{rank}.jsonl").read_text().split("\n")
-    except OSError:
-        return []
-    return [json.loads(line) for line in lines[:-1]]
+def read_journal(output: Path, rank: int, *, detailed: int | None = None) -> list[dict[str, Any]]:
+    """The completed iterations of a rank, in order; a last line cut short is left out.
+
+    Spans and messages only of the last `detailed` lines: of a long run they would not fit into memory.
+    """
+    found: list[dict[str, Any]] = []
+    with suppress(OSError), open(output / "ranks" / f"rank-{rank}.jsonl") as file:
+        for line in file:
+            if not line.endswith("\n"):
+                break
+            found.append(json.loads(line))
+            if detailed is not None and len(found) > detailed:
+                for name in _DETAILS:
+                    found[-detailed - 1].pop(name, None)
+    return found
 
 
 @contextmanager

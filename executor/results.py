@@ -13,6 +13,8 @@ from pipeline.actions import parse_action
 from pipeline.timeline import Source, Span, Timeline, Transfer
 
 _Record = Mapping[str, Any]
+_RECENT = 8
+"""lines of a case: ranks that talk to one another are never that many iterations apart"""
 
 
 def timelines(results: Sequence[_Record], label: str, *, copy: int = 0) -> list[Timeline]:
@@ -29,7 +31,7 @@ def timelines(results: Sequence[_Record], label: str, *, copy: int = 0) -> list[
     return [
         _merge([row[i] for row in rows], mine, source, label, peaks[mine] if any(peaks) else ())
         for i in range(min(map(len, rows), default=0))
-        if "spans" in rows[0][i]
+        if all("spans" in row[i] for row in rows)
     ]
 
 
@@ -60,8 +62,10 @@ def partial_results(output: Path, ranks: int, devices: Mapping[str, int]) -> lis
 
     `devices[label]` is the number of devices of each case's pipeline. Warm-up is left out, and so is
     an iteration that some rank of its case did not complete: ranks are killed at different places.
+    Spans are those of the last few iterations.
     """
-    lines = [[line for line in read_journal(output, rank) if line["round"] >= 0] for rank in range(ranks)]
+    last = _RECENT * len(devices)
+    lines = [[line for line in read_journal(output, rank, detailed=last) if line["round"] >= 0] for rank in range(ranks)]
     found: list[dict[str, Any]] = [
         {"cases": {}, "devices": dict(devices), "compute": {}, "peak_memory_bytes": {}} for _ in lines
     ]

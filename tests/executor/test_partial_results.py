@@ -56,3 +56,11 @@ def test_ranks_that_a_case_leaves_idle_do_not_count(tmp_path: Path) -> None:
     _journals(tmp_path, [_line("0F0", 0)], [_line("1F0", 0)], [], [])
     (timeline,) = timelines(partial_results(tmp_path, 4, {"case": 2}), "case")
     assert timeline.devices == 2
+
+
+def test_of_a_long_run_losses_are_all_read_and_spans_of_its_end(tmp_path: Path) -> None:
+    _journals(tmp_path, *([_line(f"{rank}F0", number) for number in range(100 + rank)] for rank in (0, 1)))
+    found = partial_results(tmp_path, 2, {"case": 2})
+    assert losses(found, "case") == [1.0] * 100
+    shown = timelines(found, "case")
+    assert 0 < len(shown) < 10 and shown[-1].end_ns == 9
