@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from cli.output import note, print_json, print_table
+from executor.environment import is_leader
 from pipeline.schedule import Schedule
 from pipeline.units import format_bytes
 
@@ -24,6 +25,8 @@ def report_dry_runs(schedules: Sequence[Schedule], sizes: Mapping[str, Any], *, 
     from executor.dry_run import dry_run
     from pipeline.models import model_config
 
+    if not is_leader():
+        return
     config, size, width = model_config(sizes["model"]), sizes["microbatch_size"], sizes["width"]
     found = [
         dry_run(
