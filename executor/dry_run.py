@@ -45,6 +45,8 @@ class RankSummary:
 
     rank: int
     actions: int
+    batches: int
+    """calls of torch that post messages: one a message, unless they go out in batches"""
     sent: int
     sent_bytes: int
     received: int
@@ -234,6 +236,6 @@ def _summary(size: _Size, rank: int, walked: _Walked) -> RankSummary:
     reduced = sum(size.parameters[stage] for stage in walked.all_reduces) * per_parameter
     actions = len(size.plan.actions[rank % size.plan.schedule.devices])
     return RankSummary(
-        rank, actions, len(sent), sum(sent), len(received), sum(received),
+        rank, actions, len({each.batch for each in walked.handed}), len(sent), sum(sent), len(received), sum(received),
         len(walked.all_reduces), reduced, parameters, parameters * per_parameter,
     )  # fmt: skip

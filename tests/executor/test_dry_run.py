@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ import torch.distributed as dist
 from executor.dry_run import dry_run, refuse_mismatch
 from executor.mail import Handed
 from executor.modules import build_layers
-from pipeline.actions import Action, Kind
+from pipeline.actions import COMMUNICATION, Action, Kind
+from pipeline.dependencies import peer_of
 from pipeline.errors import InputError, RunError
+from pipeline.lowering import lower
 from pipeline.models import GPT, layers
+from pipeline.repair import rendezvous_safe
 from pipeline.schedules import build, catalogue
 
 MODEL = GPT("gpt", blocks=6, hidden=16, heads=2, sequence=8, vocabulary=32)
@@ -54,6 +58,20 @@ def test_every_schedule_walks_through_every_rank(batched: bool) -> None:
                 continue  # not admissible, or more stages than the model has layers
     assert set(walked) == set(names)
     assert not dist.is_initialized()
+
+
+def test_messages_that_stand_together_and_have_one_peer_go_out_in_one_batch() -> None:
+    schedule = build("chimera", stages=4, microbatches=8)
+    plan = rendezvous_safe(lower(schedule))
+    groups = [
+        sum(peer is not None for peer, _ in groupby(
+            peer_of(step, schedule) if isinstance(step, Action) and step.kind in COMMUNICATION else None for step in row
+        ))
+        for row in plan.actions
+    ]  # fmt: skip
+    found = dry_run(schedule, MODEL, microbatch_size=1, batched=True)
+    assert [rank.batches for rank in found.ranks] == groups
+    assert sum(groups) < sum(rank.sent + rank.received for rank in found.ranks)
 
 
 def _handed(receive: Action, sending: bool, peer: int, size: int = 64) -> Handed:

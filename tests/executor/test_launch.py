@@ -77,13 +77,6 @@ def test_a_killed_rank_ends_the_run_promptly(tmp_path: Path) -> None:
     assert time.monotonic() - started < 15
 
 
-def test_a_stopped_rank_ends_the_run_at_the_deadline_with_every_ranks_last_action(tmp_path: Path) -> None:
-    started = time.monotonic()
-    with pytest.raises(RunError, match=r"deadline of 8 s: last actions: rank 0: 0F0; rank 1: 1F0"):
-        launch(f"{TARGETS}:hang", {"rank": 1, "signal": "SIGSTOP"}, ranks=2, output=tmp_path, deadline_s=8)
-    assert time.monotonic() - started < 15
-
-
 def test_bad_input_found_by_a_rank_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="of the case"):
         launch(f"{TARGETS}:refuse", {}, ranks=2, output=tmp_path, deadline_s=60)
