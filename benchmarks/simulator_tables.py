@@ -1,8 +1,8 @@
-"""The tables of `benchmarks.bench_simulator`, one function each."""
+"""The tables of `benchmarks.bench_simulator`, one function each, with the goals that their figures answer."""
 
 from __future__ import annotations
 
-__all__ = ["PROFILE", "compiled_table", "engine_table", "large_table", "startup_table", "torch_table"]
+__all__ = ["PROFILE", "Section", "compiled_table", "engine_table", "large_table", "startup_table", "torch_table"]
 
 import subprocess
 import sys
@@ -11,9 +11,11 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.goals import Goal
 from benchmarks.torch_dry_run import PEERS, dry_run, generate
 from benchmarks.turns import Seconds, in_turns, ratio, shown, table
 from pipeline.lowering import lower
@@ -24,8 +26,10 @@ from simulator import engine as reference
 from simulator.compiled import CompiledWorkload
 from simulator.durations import Durations
 from simulator.memory import memory_events, memory_peak
+from simulator.predict import PLANS
 from simulator.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
 from simulator.sampling import draw
+from simulator.structure import STRUCTURES
 from simulator.times import timeline_of
 from simulator.workload import Workload
 
@@ -55,9 +59,16 @@ DELAYS = replace(PROFILE, links={"local": LinkCost(50_000, queueing=False)}, all
 """sizes, and messages that only take time: what very large schedules are predicted with"""
 
 
-def engine_table(sizes: Sequence[Size], rounds: int) -> str:
+class Section(NamedTuple):
+    """A table, and goals."""
+
+    text: str
+    goals: list[Goal]
+
+
+def engine_table(sizes: Sequence[Size], rounds: int) -> Section:
     """Chimera through the SimPy engine, part by part and whole."""
-    rows = []
+    rows, costs = [], {}
     for stages, microbatches in sizes:
         schedule = build("chimera", stages=stages, microbatches=microbatches)
         plan = lower(schedule)
@@ -68,43 +79,56 @@ def engine_table(sizes: Sequence[Size], rounds: int) -> str:
         timeline = timeline_of(workload, times, tuple(chain.from_iterable(rows_of_events)))
         contestants: dict[str, Callable[[], object]] = {
             "lower": partial(lower, schedule),
-            "resolve": partial(lambda p, s: Workload(p, PROFILE, Durations(s, PROFILE)), plan, schedule),
+            "resolve": partial(_anew, lambda p, s: Workload(p, PROFILE, Durations(s, PROFILE)), plan, schedule),
             "events": partial(reference.run, workload),
             "memory": partial(lambda w, t: [memory_peak(row) for row in memory_events(w, t)], workload, times),
             "metrics": partial(measure, timeline),
-            "plan": partial(simulate, plan, PROFILE),
-            "schedule": partial(simulate, schedule, PROFILE),
+            "plan": partial(_anew, simulate, plan, PROFILE),
+            "schedule": partial(_anew, simulate, schedule, PROFILE),
         }
         found = in_turns(contestants, rounds, collecting=False)  # `simulate` pauses the collector too
         whole = [found[part] for part in ("plan", "schedule")]
+        costs[stages, microbatches] = [1e6 * seconds / actions for seconds in found["schedule"]]
         rows.append(
             [f"{stages}, {microbatches}", str(count), str(actions)]
             + [shown(found[part], 1e6 / count) for part in ("lower", "resolve", "events", "memory", "metrics")]
             + [f"{shown(seconds, 1e6 / count)}; {shown(seconds, 1e6 / actions)}" for seconds in whole]
         )
     head = ("D, N", "computations", "actions", "lowering", "resolving costs", "SimPy events", "memory", "metrics")
-    return table((*head, "`simulate(plan)`; per action", "`simulate(schedule)`, lowering included; per action"), rows)
+    head = (*head, "`simulate(plan)`; per action", "`simulate(schedule)`, lowering included; per action")
+    goals = [Goal(f"SimPy, memory and links, lowering included, D={d} N={n}", 15, "us an action", each) for (d, n), each in costs.items()]
+    growth = ratio(costs[sizes[-1]], costs[sizes[0]])
+    return Section(table(head, rows), [*goals, Goal("SimPy, growth of that from the first to the last", 1.5, "", growth)])
 
 
-def compiled_table(sizes: Sequence[Size], samples: int, rounds: int) -> str:
+def _anew(action: Callable[..., object], *arguments: object) -> object:
+    """The action with nothing kept of earlier plans."""
+    PLANS.clear()
+    STRUCTURES.clear()
+    return action(*arguments)
+
+
+def compiled_table(sizes: Sequence[Size], samples: int, rounds: int) -> Section:
     """Chimera through the compiled engine: one configuration, and many drawn iterations."""
-    rows = []
+    rows: list[list[str]] = []
+    goals: list[Goal] = []
     for stages, microbatches in sizes:
         schedule = build("chimera", stages=stages, microbatches=microbatches)
         workload = Workload(lower(schedule), PROFILE, Durations(schedule, PROFILE))
         actions = sum(map(len, workload.ops))
         compiled = CompiledWorkload(workload)
-        # The largest sizes repeat fewer draws: a thousand of them would fill the memory.
-        drawn = np.concatenate(list(draw(workload, max(2, min(samples, 8 * 10**6 // actions)), 0)))
+        drawn = np.concatenate(list(draw(workload, samples, 0)))
+        compiled.iteration_ns(drawn), compiled.iteration_ns(drawn[:1])  # what they keep for all that follow
         found = in_turns(
             {
-                "build": partial(CompiledWorkload, workload),
+                "build": partial(_built, workload),
                 "one": partial(compiled.iteration_ns, drawn[:1]),
                 "drawn": partial(compiled.iteration_ns, drawn),
                 "drawing": partial(_drawn_iterations, workload, compiled, len(drawn)),
             },
             rounds,
         )
+        goals += _compiled_goals(f"D={stages} N={microbatches}", actions, len(drawn), found, first=not goals)
         rows.append(
             [
                 f"{stages}, {microbatches}",
@@ -118,16 +142,33 @@ def compiled_table(sizes: Sequence[Size], samples: int, rounds: int) -> str:
             ]
         )
     head = ("D, N", "actions", "building, us an action", "one configuration, ns an action", "samples")
-    return table((*head, "ns an action and sample", "ms", "ms, drawing included"), rows)
+    return Section(table((*head, "ns an action and sample", "ms", "ms, drawing included"), rows), goals)
+
+
+def _compiled_goals(size: str, actions: int, samples: int, found: dict[str, Seconds], *, first: bool) -> list[Goal]:
+    one = [1e9 * seconds / actions for seconds in found["one"]]
+    many = [1e9 * seconds / actions / samples for seconds in found["drawn"]]
+    goals = [
+        Goal(f"compiled, one configuration, {size}", 100, "ns an action", one),
+        Goal(f"compiled, {samples} samples, {size}", 5, "ns an action and sample", many),
+    ]
+    whole = [1e3 * seconds for seconds in found["drawing"]]
+    return [*goals, Goal(f"compiled, {samples} samples, {size}, drawn and solved", 50, "ms", whole)] if first else goals
+
+
+def _built(workload: Workload) -> CompiledWorkload:
+    workload.structure.graphs.clear()
+    return CompiledWorkload(workload)
 
 
 def _drawn_iterations(workload: Workload, compiled: CompiledWorkload, samples: int) -> list[object]:
     return [compiled.iteration_ns(batch) for batch in draw(workload, samples, 0)]
 
 
-def torch_table(sizes: Sequence[Size], rounds: int) -> str:
+def torch_table(sizes: Sequence[Size], rounds: int) -> Section:
     """Generation, lowering and simulation: ours with times, messages and memory, torch's in unit steps."""
-    rows = []
+    rows: list[list[str]] = []
+    goals: list[Goal] = []
     for devices, microbatches in sizes:
         for name in ("dapple", "interleaved", "zb-v"):
             schedule = build(name, stages=devices, microbatches=microbatches)
@@ -141,6 +182,9 @@ def torch_table(sizes: Sequence[Size], rounds: int) -> str:
                 min(rounds, 3),
             )
             theirs: Seconds = list(map(sum, zip(found["generation"], found["dry run"], strict=True)))
+            if (devices, microbatches) == sizes[-1]:
+                what = f"torch's dry run of {name} / ours, D={devices} N={microbatches}"
+                goals.append(Goal(what, 1, "", ratio(theirs, found["ours"]), at_least=True))
             figures = (found["ours"], found["generation"], found["dry run"])
             rows.append(
                 [f"{name} / {PEERS[name].name}", f"{devices}, {microbatches}", str(sum(map(len, schedule.actions)))]
@@ -148,30 +192,32 @@ def torch_table(sizes: Sequence[Size], rounds: int) -> str:
                 + [shown(ratio(theirs, found["ours"]))]
             )
     head = ("schedule", "ranks, N", "computations", "ours ms", "torch generation ms", "torch lowering and steps ms")
-    return table((*head, "torch / ours"), rows)
+    return Section(table((*head, "torch / ours"), rows), goals)
 
 
 def _predicted(name: str, stages: int, microbatches: int) -> object:
-    return simulate(build(name, stages=stages, microbatches=microbatches), PROFILE)
+    return _anew(simulate, build(name, stages=stages, microbatches=microbatches), PROFILE)
 
 
-def large_table(size: Size, rounds: int) -> str:
-    """Whole predictions, from the schedule's name to its metrics."""
+def large_table(size: Size, rounds: int) -> Section:
+    """Whole predictions, from the schedule's name to its metrics; with sizes, peak memory is among them."""
     stages, microbatches = size
-    profiles = {"no sizes": Profile.uniform(p2p="10us")}
+    profiles = {"no sizes": Profile.uniform(p2p="10us"), "sizes and memory": DELAYS}
 
     def predicted(name: str, profile: Profile) -> object:
         schedule = build(name, stages=stages, microbatches=microbatches)
         return simulate(schedule, profile, engine="compiled").metrics
 
-    rows = []
+    rows: list[list[str]] = []
+    goals: list[Goal] = []
     for kind, profile in profiles.items():
         found = in_turns({name: partial(predicted, name, profile) for name in ("chimera", "dapple", "zb-h1")}, rounds)
         rows += [[name, f"{stages}, {microbatches}", kind, shown(seconds, digits=2)] for name, seconds in found.items()]
-    return table(("schedule", "D, N", "costs", "seconds"), rows)
+        goals += [Goal(f"{name}, {kind}, D={stages} N={microbatches}", 5, "s", each) for name, each in found.items()]
+    return Section(table(("schedule", "D, N", "costs", "seconds"), rows), goals)
 
 
-def startup_table(rounds: int) -> str:
+def startup_table(rounds: int) -> Section:
     """Wall time of whole processes."""
     commands = {
         "chimera --help": ["--help"],
@@ -184,7 +230,8 @@ def startup_table(rounds: int) -> str:
             subprocess.run(
                 [sys.executable, "-c", "from cli import main; main()", *arguments],
                 check=True,
-                stdout=subprocess.DEVNULL,
+                capture_output=True,
             )
             found[name].append(perf_counter() - begin)
-    return table(("command", "seconds of wall time"), [[name, shown(s, digits=2)] for name, s in found.items()])
+    rows = [[name, shown(seconds, digits=2)] for name, seconds in found.items()]
+    return Section(table(("command", "seconds of wall time"), rows), [])

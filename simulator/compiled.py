@@ -27,8 +27,10 @@ from simulator.times import Times
 from simulator.workload import REDUCE, STEP, Workload
 
 Integers = NDArray[np.int64]
-_CHUNK_BYTES = 64 * 2**20
-"""of moments held at once: with fewer samples, numpy's calls cost more than the cache saves"""
+_CHUNK_BYTES, _MOST_BYTES = 16 * 2**20, 128 * 2**20
+"""of moments held at once, and where that is fewer than `_ENOUGH` samples"""
+_ENOUGH = 256
+"""samples with which numpy's calls cost little beside their work"""
 _BLOCK = 64
 """samples turned round at once: columns of thousands of samples would evict one another from the cache"""
 _NARROW = 45
@@ -87,7 +89,8 @@ class CompiledWorkload:
             values, nodes = self._base.copy(), self._drawable[: work_ns.shape[1]]
             values[nodes] = work_ns[0] + self._weights.both[nodes]
             return self._end_of(self._moments(values)[:, None])
-        chunk = min(max(_BLOCK, _CHUNK_BYTES // (8 * len(self._base))), len(work_ns))
+        size = 8 * len(self._base)
+        chunk = min(max(_BLOCK, _CHUNK_BYTES // size, min(_ENOUGH, _MOST_BYTES // size)), len(work_ns))
         # One room for all chunks: the kernel would hand out (and clear) every page of each anew.
         room, found = np.empty(len(self._base) * chunk, np.int64), np.empty(len(work_ns), np.int64)
         for begin in range(0, len(work_ns), chunk or 1):

@@ -7,17 +7,26 @@ from pathlib import Path
 import pytest
 
 from benchmarks import bench_generation, bench_simulator
+from benchmarks.goals import Goal, goal_table
 from benchmarks.turns import in_turns, ratio, shown
 
 pytest.importorskip("torch")
 
 
-def test_the_command_prints_and_writes_every_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bench_simulator.main(["--quick", "--output", str(tmp_path / "found.md")])
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+
+
+def test_the_command_prints_every_table_and_puts_them_into_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.read_text())
+    bench_simulator.main(["--quick", "--markdown", "--page", str(page)])
     printed = capsys.readouterr().out
-    assert (tmp_path / "found.md").read_text() == printed.removesuffix("\n")
-    tables = [section.splitlines() for section in printed.split("## ")[1:]]
-    assert len(tables) >= 5
+    assert printed.strip() in page.read_text() and page.read_text().startswith(PAGE.read_text()[:1000])
+    assert "load average" in printed.splitlines()[0]
+    tables = [section.splitlines() for section in printed.split("### ")[1:]]
+    assert len(tables) == 6 and tables[0][0] == "Goals"
     for title, _, head, _, *rows in tables:
         assert title and rows
         assert all(row.count("|") == head.count("|") for row in rows if row)
@@ -28,6 +37,15 @@ def test_generators_stand_beside_torchs(capsys: pytest.CaptureFixture[str]) -> N
     rows = [line.split("|") for line in capsys.readouterr().out.splitlines()[2:]]
     beside_torch = {row[1].strip() for row in rows if row[6].strip()}
     assert beside_torch == {"gpipe", "dapple", "interleaved", "zb-v", "dualpipe-v"}
+
+
+def test_goals_say_whether_the_median_keeps_them() -> None:
+    goals = [Goal("time", 4, "us", [3.0, 5.0, 1.0]), Goal("ratio", 1, "", [0.5, 2.0, 0.75], at_least=True)]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in goal_table(goals).splitlines()[2:]]
+    assert rows == [
+        ["time", "at most 4 us", "3.00 (1.00..5.00)", "0.75", "met"],
+        ["ratio", "at least 1", "0.75 (0.50..2.00)", "0.75", "missed"],
+    ]
 
 
 def test_contestants_take_turns() -> None:
