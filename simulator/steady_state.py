@@ -13,7 +13,7 @@ from pipeline.schedule import Schedule
 from simulator.times import Times
 from simulator.workload import COMPUTE, Workload
 
-_LEAST_MEASURED = 4
+_LEAST_MEASURED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class SteadyState:
 
 
 def iterations_for(schedule: Schedule) -> int:
-    """How many iterations to unroll: to fill the pipeline, to measure, and one to drain."""
+    """How many iterations to unroll: to fill the pipeline, to measure (8D micro-batches, or two iterations), and to drain."""
     stages, microbatches = schedule.stages, schedule.microbatches
-    return _filling(stages, microbatches) + max(_LEAST_MEASURED, -(-4 * stages // microbatches)) + 1
+    return _filling(stages, microbatches) + max(_LEAST_MEASURED, -(-8 * stages // microbatches)) + 1
 
 
 def steady_state(workload: Workload, times: Times, iterations: int, samples: int) -> SteadyState:
@@ -89,4 +89,4 @@ def _period(ends: Sequence[int]) -> Fraction | None:
 
 def _filling(stages: int, microbatches: int) -> int:
     """Iterations that are left out at the beginning: twice as many micro-batches as are ever in flight."""
-    return -(-2 * stages // microbatches) + 1
+    return -(-2 * stages // microbatches)
