@@ -85,7 +85,8 @@ def register(
     def keep(generate: G) -> G:
         taken = {known for item in _ENTRIES.values() for known in (item.name, *item.aliases)}
         assert taken.isdisjoint((name, *aliases)), f"{name} or an alias of it is registered twice"
-        every = {"recompute": RECOMPUTE} | dict(options or {})
+        every = dict(options or {})
+        every.setdefault("recompute", RECOMPUTE)
         _ENTRIES[name] = Entry(name, generate, aliases, source, constraints, bubble, activations, every)
         return generate
 
