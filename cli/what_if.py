@@ -153,5 +153,7 @@ def memory_note(prediction: Prediction, capacity: int | None) -> None:
 def _exceeded(prediction: Prediction, capacity: int) -> OutOfMemory | None:
     from simulator.what_if import out_of_memory
 
+    if max(device.peak_memory_bytes or 0 for device in prediction.metrics.per_device) <= capacity:
+        return None  # before all events of a very large schedule are written down
     events = groupby(prediction.timeline.memory, key=lambda event: event.device)
     return out_of_memory([tuple(row) for _, row in events], capacity)
