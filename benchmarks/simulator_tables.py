@@ -7,7 +7,6 @@ __all__ = ["PROFILE", "Section", "compiled_table", "engine_table", "large_table"
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from time import perf_counter
@@ -55,8 +54,6 @@ PROFILE = Profile(
     optimizer=OptimizerCost(1000, 0.01, 8),
     overheads=Overheads(dispatch_ns=5000),
 )
-DELAYS = replace(PROFILE, links={"local": LinkCost(50_000, queueing=False)}, all_reduce=AllReduceCost())
-"""sizes, and messages that only take time: what very large schedules are predicted with"""
 
 
 class Section(NamedTuple):
@@ -202,7 +199,7 @@ def _predicted(name: str, stages: int, microbatches: int) -> object:
 def large_table(size: Size, rounds: int) -> Section:
     """Whole predictions, from the schedule's name to its metrics; with sizes, peak memory is among them."""
     stages, microbatches = size
-    profiles = {"no sizes": Profile.uniform(p2p="10us"), "sizes and memory": DELAYS}
+    profiles = {"no sizes": Profile.uniform(p2p="10us"), "memory and links": PROFILE}
 
     def predicted(name: str, profile: Profile) -> object:
         schedule = build(name, stages=stages, microbatches=microbatches)

@@ -1,8 +1,8 @@
-"""Very large schedules whose messages are pure delays: all devices advance together, action by action, in numpy.
+"""Very large schedules: all devices advance together, action by action, in numpy.
 
-No plan and no graph are made, which take twenty times as long. What is covered, every moment is
-a maximum of the device's last end and one producer's end plus a constant; `simulator.compiled`
-answers for everything else, and agrees to the nanosecond (and `simulator.large_memory` to the byte).
+No plan and no graph are made, which take twenty times as long. What is covered (private links, one
+message an action, all-reduces that slow nobody down), every moment is a maximum of the device's
+last end and one message's arrival; `simulator.compiled` answers for everything else, and agrees to the nanosecond (and `simulator.large_memory` to the byte).
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ from __future__ import annotations
 __all__ = ["LargeRun", "run_large"]
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from pipeline.actions import Action, Kind
 from pipeline.metrics import DeviceMetrics, Metrics
-from simulator.collectives import all_reduce_ns
 from simulator.durations import Durations
-from simulator.large_order import CODES, Arrays, Integers, advance, arrays_of, producers
+from simulator.large_order import CODES, Arrays, Costs, Integers, advance, arrays_of, producers
 from simulator.large_steps import steps_end
 from simulator.network import Network
 from simulator.profile import Locality
@@ -34,10 +33,12 @@ class LargeRun:
     arrays: Arrays
     producer: Integers
     """the action whose message or result each one waits for; itself if there is none"""
-    delay: Integers
-    """from the producer's end to the message's arrival"""
     starts: Integers
     ends: Integers
+    sent: Integers
+    """when an action's result is sent, or its end if the result stays"""
+    arrived: Integers
+    """when it has arrived"""
     iteration_ns: int
     sends: bool
     """whether any message crosses devices"""
@@ -88,52 +89,58 @@ class LargeRun:
 def run_large(durations: Durations, width: int = 1) -> LargeRun | None:
     """The run of a schedule, or None where something in it or in its profile needs another engine."""
     schedule = durations.schedule
-    if not _plain_costs(durations, width):
+    arrays = arrays_of(schedule) if _plain(durations) else None
+    producer = None if arrays is None else producers(schedule, arrays)
+    if arrays is None or producer is None:
         return None
-    arrays = arrays_of(schedule)
-    if arrays is None:
+    moments = advance(arrays, producer, _costs(durations, arrays, producer))
+    if moments is None:
         return None
-    producer = producers(schedule, arrays)
-    if producer is None:
+    end = steps_end(durations, arrays, producer, moments.sent, width)
+    if end is None:
         return None
-    delay = _delays(durations, arrays, producer)
-    table = np.array(
-        [[durations.compute_ns(Action(stage, kind, 0)) for kind in CODES] for stage in range(schedule.stages)], np.int64
-    )
-    work = table[arrays.stage, arrays.kind]
-    dispatch = durations.profile.overheads.dispatch_ns
-    ends = advance(arrays, producer, delay + dispatch, work, dispatch)
-    if ends is None:
-        return None
-    end = steps_end(durations, arrays, producer, ends, width) + durations.profile.overheads.iteration_ns
+    starts = moments.ends - _work(durations, arrays)
     crossing = bool((arrays.device != arrays.device[producer]).any())
-    return LargeRun(arrays, producer, delay, ends - work, ends, end, crossing)
+    return LargeRun(arrays, producer, starts, *moments, end + durations.profile.overheads.iteration_ns, crossing)
 
 
-def _plain_costs(durations: Durations, width: int) -> bool:
-    """Messages are pure delays, all-reduces take no time, nothing slows anything down."""
+def _plain(durations: Durations) -> bool:
+    """Every message has its link, nothing slows anything down, and weights wait for a flush."""
     schedule, profile = durations.schedule, durations.profile
     if schedule.update != "flush" or profile.cores is not None or profile.locality != Locality():
         return False
-    if any(link.queueing or link.send_overhead_ns or link.receive_overhead_ns for link in profile.links.values()):
-        return False
-    for stage in range(schedule.stages):
-        group = len(schedule.replica_devices(stage)) * width
-        if all_reduce_ns(profile.all_reduce, durations.stage(stage).gradient_bytes, group):
-            return False
-    return True
+    return Network(profile).contention is None
 
 
-def _delays(durations: Durations, arrays: Arrays, producer: Integers) -> Integers:
-    """Nanoseconds from the producer's end to the message's arrival; zero on one device."""
-    network, devices = Network(durations.profile), durations.schedule.devices
-    pair = arrays.device[producer] * devices + arrays.device
-    key = (pair * durations.schedule.stages + arrays.stage) * len(CODES) + arrays.kind
+def _work(durations: Durations, arrays: Arrays) -> Integers:
+    """Nanoseconds of all computations."""
+    stages = range(durations.schedule.stages)
+    table = [[durations.compute_ns(Action(stage, kind, 0)) for kind in CODES] for stage in stages]
+    found: Integers = np.array(table, np.int64)[arrays.stage, arrays.kind]
+    return found
+
+
+def _costs(durations: Durations, arrays: Arrays, producer: Integers) -> Costs:
+    """What actions cost, and the messages that cross devices."""
+    schedule, network = durations.schedule, Network(durations.profile)
+    costs = Costs.of_work(_work(durations, arrays))
+    crossing = np.flatnonzero(arrays.device[producer] != arrays.device)
+    senders = producer[crossing]
+    pair = arrays.device[senders] * schedule.devices + arrays.device[crossing]
+    key = (pair * schedule.stages + arrays.stage[crossing]) * len(CODES) + arrays.kind[crossing]
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    costs = []
+    rows = []
     for example in first.tolist():
-        source, target = divmod(int(pair[example]), devices)
-        receive = Action(int(arrays.stage[example]), Kind.RECV_F if arrays.kind[example] == _F else Kind.RECV_B, 0)
-        size = durations.message_bytes(receive)
-        costs.append(0 if source == target else network.occupancy_ns(source, target, size))
-    return np.array(costs, np.int64)[inverse]
+        place = int(crossing[example])
+        source, target = divmod(int(pair[example]), schedule.devices)
+        receive = Action(int(arrays.stage[place]), Kind.RECV_F if arrays.kind[place] == _F else Kind.RECV_B, 0)
+        link, occupancy = network.link(source, target), network.occupancy_ns(source, target, durations.message_bytes(receive))
+        rows.append((link.send_overhead_ns, link.receive_overhead_ns, occupancy, link.queueing))
+    send, receive_ns, occupancy_ns, queued = np.array(rows, np.int64).reshape(-1, 4)[inverse].T
+    columns = {name: np.zeros_like(costs.work) for name in ("send", "receive", "occupancy", "link")}
+    columns["send"][senders], columns["occupancy"][senders] = send, occupancy_ns
+    columns["receive"][crossing] = receive_ns
+    columns["link"][senders] = 1 + np.unique(pair, return_inverse=True)[1]
+    waits = np.zeros(len(costs.work), np.bool_)
+    waits[senders] = queued > 0
+    return replace(costs, dispatch=durations.profile.overheads.dispatch_ns, queued=waits, **columns)

@@ -29,8 +29,6 @@ def peak_bytes(durations: Durations, run: LargeRun) -> tuple[int, ...]:
     received, sent = np.zeros(total, np.int64), np.zeros(total, np.int64)
     received[crossing] = _message_bytes(durations, arrays)[crossing]
     sent[run.producer[crossing]] = received[crossing]
-    arrival = run.ends.copy()
-    arrival[run.producer[crossing]] += run.delay[crossing]
     before, after = _computing(durations, arrays)
     forward = arrays.kind == _F
     changes = np.stack(
@@ -44,9 +42,9 @@ def peak_bytes(durations: Durations, run: LargeRun) -> tuple[int, ...]:
         ],
         axis=1,
     )
-    clock = np.concatenate([[0], run.ends[:-1]])
+    clock = np.concatenate([[0], run.sent[:-1]])
     clock[arrays.first[:-1]] = 0
-    times = np.stack([clock, run.starts, run.starts, run.ends, run.ends, arrival], axis=1)
+    times = np.stack([clock, run.starts, run.starts, run.ends, run.sent, run.arrived], axis=1)
     held = _from_the_start(durations)
     return tuple(
         begin + _highest(times[first:last].ravel(), changes[first:last].ravel())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["CODES", "Arrays", "Integers", "advance", "arrays_of", "producers"]
+__all__ = ["CODES", "Arrays", "Costs", "Integers", "Moments", "advance", "arrays_of", "producers"]
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,37 @@ class Arrays:
     microbatch: Integers
     device: Integers
     first: Integers
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Nanoseconds of every action, and of the message that it sends, if any; `receive` is that of the one it takes.
+
+    `link` numbers the directed link, 0 for results that stay; messages that are not `queued` find
+    it free at all times. A device sends at most one message an action.
+    """
+
+    work: Integers
+    dispatch: int
+    send: Integers
+    receive: Integers
+    occupancy: Integers
+    queued: NDArray[np.bool_]
+    link: Integers
+
+    @classmethod
+    def of_work(cls, work: Integers) -> Costs:
+        """Messages are free."""
+        nothing = np.zeros_like(work)
+        return cls(work, 0, nothing, nothing, nothing, nothing > 0, nothing)
+
+
+class Moments(NamedTuple):
+    """Of every action: its end, when its result is sent (the same if it stays), and when that has arrived."""
+
+    ends: Integers
+    sent: Integers
+    arrived: Integers
 
 
 def arrays_of(schedule: Schedule) -> Arrays | None:
@@ -78,28 +110,34 @@ def producers(schedule: Schedule, arrays: Arrays) -> Integers | None:
     return producer
 
 
-def advance(arrays: Arrays, producer: Integers, delay: Integers, work: Integers, dispatch: int) -> Integers | None:
-    """Ends of all actions; every round, each device whose next action has all it needs takes it."""
-    ends = np.full(len(work), -1, np.int64)
-    alone = producer == np.arange(len(work))
+def advance(arrays: Arrays, producer: Integers, costs: Costs) -> Moments | None:
+    """Every round, each device whose next action has all it needs takes it; None if no device can go on."""
+    total = len(costs.work)
+    found = Moments(*(np.full(total, -1, np.int64) for _ in range(3)))
+    alone = producer == np.arange(total)
     position, last = arrays.first[:-1].copy(), arrays.first[1:]
     clock = np.zeros(len(last), np.int64)
+    free = np.zeros(int(costs.link.max()) + 1, np.int64)
     live = np.arange(len(last))
     while len(live):
         at = position[live]
-        source = ends[producer[at]]
-        free = alone[at]
-        ready = (source >= 0) | free
-        if not ready.any():
-            return None
+        source = found.arrived[producer[at]]
+        source[alone[at]] = 0
+        ready = source >= 0
+        moved = live
         if not ready.all():
-            at, source, free, moved = at[ready], source[ready], free[ready], live[ready]
-        else:
-            moved = live
-        start = np.maximum(clock[moved] + dispatch, np.where(free, 0, source + delay[at]))
-        end = start + work[at]
-        ends[at] = clock[moved] = end
+            if not ready.any():
+                return None
+            at, source, moved = at[ready], source[ready], live[ready]
+        end = np.maximum(clock[moved], source) + costs.receive[at] + costs.dispatch + costs.work[at]
+        sent = end + costs.send[at]
+        link = costs.link[at]
+        arrived = np.maximum(sent, free[link]) + costs.occupancy[at]
+        queued = costs.queued[at]
+        free[link[queued]] = arrived[queued]
+        found.ends[at], found.sent[at], found.arrived[at] = end, sent, arrived
+        clock[moved] = sent
         position[moved] += 1
         if (at + 1 == last[moved]).any():
             live = live[position[live] < last[live]]
-    return ends
+    return found

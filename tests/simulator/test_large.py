@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.schedule import Schedule, Sync
@@ -14,7 +16,8 @@ from simulator.bounds import bound_ns
 from simulator.durations import Durations
 from simulator.large import run_large
 from simulator.large_memory import peak_bytes
-from simulator.profile import LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
+from simulator.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
+from tests.strategies import schedules
 
 PROFILE = replace(
     Profile.uniform(forward=1000, backward_input=1100, backward_weight=900, p2p=130),
@@ -38,6 +41,16 @@ SIZED = replace(
     framework_bytes=10**6,
 )  # fmt: skip
 PASSING = replace(SIZED, optimizer=replace(SIZED.optimizer, gradients_persist=False))
+QUEUEING = replace(
+    SIZED,
+    links={"local": LinkCost(1300, 1e8, send_overhead_ns=41, receive_overhead_ns=53)},
+    all_reduce=AllReduceCost(10_000, 1e8),
+)
+NODES = replace(
+    QUEUEING,
+    links={"same_node": LinkCost(130, 1e8), "other_node": LinkCost(2900, 1e7, 3, 5, queueing=False)},
+    topology=Topology(devices_per_node=2),
+)
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (4, 4), (4, 8), (6, 12)])
@@ -64,7 +77,7 @@ def _beyond(schedule: Schedule) -> bool:
     return schedule.update != "flush" or overlapping
 
 
-@pytest.mark.parametrize("profile", [SIZED, PASSING], ids=["gradients stay", "gradients pass"])
+@pytest.mark.parametrize("profile", [SIZED, PASSING, QUEUEING, NODES], ids=["sizes", "gradients pass", "queues", "nodes"])
 @pytest.mark.parametrize("shape", [(4, 4), (4, 10)])
 @pytest.mark.parametrize("name", [entry.name for entry in catalogue() if not entry.reads_file])
 def test_peaks_and_optimizer_steps_are_identical(name: str, shape: tuple[int, int], profile: Profile) -> None:
@@ -86,6 +99,9 @@ def test_steps_wait_for_all_reduces_wherever_they_are_launched(sync: Sync) -> No
     schedule = build("chimera", stages=6, microbatches=10, pairs=3, sync=sync)
     found = run_large(Durations(schedule, SIZED))
     assert found is not None and found.iteration_ns == simulate(schedule, SIZED).metrics.iteration_ns
+    one_pair = build("chimera", stages=6, microbatches=10, sync=sync)
+    queued = run_large(Durations(one_pair, QUEUEING), 2)
+    assert queued is not None and queued.iteration_ns == simulate(one_pair, QUEUEING, width=2).metrics.iteration_ns
 
 
 @pytest.mark.parametrize("profile", [PROFILE, SIZED], ids=["no sizes", "sizes"])
@@ -102,11 +118,34 @@ def test_the_front_door_takes_the_fast_way_and_gives_the_same(
     assert found.timeline == expected.timeline
 
 
-def test_queues_cores_and_broken_orders_are_declined() -> None:
+def test_half_duplex_cores_and_broken_orders_are_declined() -> None:
     schedule = build("gpipe", stages=2, microbatches=2)
-    for profile in (replace(PROFILE, links={"local": LinkCost(1)}), replace(PROFILE, cores=1)):
+    for profile in (replace(PROFILE, links={"local": LinkCost(1, half_duplex=True)}), replace(PROFILE, cores=1)):
         assert run_large(Durations(schedule, profile)) is None
     backwards = replace(schedule, actions=tuple(tuple(reversed(row)) for row in schedule.actions))
     assert run_large(Durations(backwards, PROFILE)) is None
     short = replace(schedule, actions=(schedule.actions[0][:-1], schedule.actions[1]))
     assert run_large(Durations(short, PROFILE)) is None
+
+
+@settings(max_examples=150, deadline=None)
+@given(schedules(max_stages=5, max_microbatches=10), st.lists(st.integers(0, 3000), min_size=7, max_size=7), st.booleans(), st.integers(1, 2))
+def test_any_costs_give_the_general_engines_figures(
+    schedule: Schedule, costs: list[int], queueing: bool, width: int
+) -> None:
+    dispatch, send, receive, latency, reduce, step, size = costs
+    link = LinkCost(latency, 1e9, send, receive, queueing=queueing)
+    layer = replace(SIZED.layers[0], costs=(replace(SIZED.layers[0].costs[0], boundary_bytes=size),))
+    profile = replace(
+        SIZED,
+        layers=(layer,),
+        links={"local": link},
+        all_reduce=AllReduceCost(reduce, 1e9),
+        optimizer=replace(SIZED.optimizer, constant_ns=step),
+        overheads=Overheads(dispatch_ns=dispatch),
+    )
+    durations = Durations(schedule, profile)
+    found = run_large(durations, width)
+    if found is not None:
+        expected = simulate(schedule, profile, width=width).metrics
+        assert found.metrics(width * schedule.microbatches, peak_bytes(durations, found)) == expected
