@@ -15,9 +15,11 @@ from pipeline.schedule import Plan, Schedule
 from pipeline.schedules import build
 from pipeline.unroll import unrolled, unrolled_plan
 from simulator import Profile, simulate
+from simulator.predict import Engine
 from simulator.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
 
 ASYNCHRONOUS = ["pipedream", "pipedream-2bw"]
+ENGINES: tuple[Engine, ...] = ("simpy", "compiled")
 EQUAL = Profile.uniform(forward=1000, backward=2100)
 
 
@@ -141,6 +143,16 @@ def test_orders_that_cannot_overlap_run_one_behind_the_other() -> None:
     schedule = replace(build("gpipe", stages=2, microbatches=2), update="2bw", actions=actions)
     steady = simulate(schedule, EQUAL).steady_state
     assert steady is not None and steady.settled and steady.iteration_ns == 11400
+
+
+@pytest.mark.parametrize("name", ASYNCHRONOUS)
+def test_both_engines_give_one_rate(name: str) -> None:
+    profile = replace(
+        EQUAL, links={"local": LinkCost(170, None, 20, 30)}, optimizer=OptimizerCost(constant_ns=90)
+    )
+    schedule = build(name, stages=4, microbatches=6)
+    found = [simulate(schedule, profile, engine=engine, width=2).steady_state for engine in ENGINES]
+    assert found[0] is not None and found[0] == found[1]
 
 
 def test_schedules_that_flush_and_plans_have_no_other_rate() -> None:
