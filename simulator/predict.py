@@ -24,7 +24,7 @@ from simulator.durations import Durations
 from simulator.engine import TRANSPORTS, Transport
 from simulator.inflight import peak_activations, weights_copies
 from simulator.intervals import sampled
-from simulator.large_prediction import large_prediction
+from simulator.large import large_prediction
 from simulator.posting import posted_late
 from simulator.predicted_timeline import predicted_timeline
 from simulator.prediction import Prediction

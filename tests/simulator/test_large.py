@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from pipeline.errors import InputError
 from pipeline.schedule import Schedule, Sync
 from pipeline.schedules import build, catalogue
-from simulator import Profile, large_prediction, simulate
+from simulator import Profile, simulate
 from simulator.bounds import bound_ns
 from simulator.durations import Durations
-from simulator.large import run_large
-from simulator.large_memory import peak_bytes
+from simulator.large import prediction as large_prediction
+from simulator.large.memory import peak_bytes
+from simulator.large.run import run_large
 from simulator.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
 from tests.strategies import schedules
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline.actions import Action, Kind
 from simulator.durations import Durations
-from simulator.large import LargeRun
-from simulator.large_order import CODES, Arrays, Integers
+from simulator.large.order import CODES, Arrays, Integers
+from simulator.large.run import LargeRun
 
 _F, _B, _I, _W = (CODES[kind] for kind in (Kind.F, Kind.B, Kind.I, Kind.W))
 

@@ -14,8 +14,8 @@ from simulator.bounds import bound_ns
 from simulator.collector import collector_paused
 from simulator.compiled import CompiledWorkload
 from simulator.durations import Durations
-from simulator.large import run_large
-from simulator.large_memory import peak_bytes
+from simulator.large.memory import peak_bytes
+from simulator.large.run import run_large
 from simulator.predicted_timeline import predicted_timeline
 from simulator.prediction import Prediction
 from simulator.profile import Profile

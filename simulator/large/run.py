@@ -2,7 +2,8 @@
 
 No plan and no graph are made, which take twenty times as long. What is covered (private links, one
 message an action, all-reduces that slow nobody down), every moment is a maximum of the device's
-last end and one message's arrival; `simulator.compiled` answers for everything else, and agrees to the nanosecond (and `simulator.large_memory` to the byte).
+last end and one message's arrival; `simulator.compiled` answers for everything else, and agrees to
+the nanosecond (and `simulator.large.memory` to the byte).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import numpy as np
 from pipeline.actions import Action, Kind
 from pipeline.metrics import DeviceMetrics, Metrics
 from simulator.durations import Durations
-from simulator.large_order import CODES, Arrays, Costs, Integers, advance, arrays_of, producers
-from simulator.large_steps import steps_end
+from simulator.large.order import CODES, Arrays, Costs, Integers, advance, arrays_of, producers
+from simulator.large.steps import steps_end
 from simulator.network import Network
 from simulator.profile import Locality
 

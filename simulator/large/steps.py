@@ -13,7 +13,7 @@ from pipeline.schedule import Schedule
 from pipeline.synchronisation import synchronise
 from simulator.collectives import all_reduce_ns, cost_among, global_ranks
 from simulator.durations import Durations
-from simulator.large_order import Arrays, Costs, Integers, advance
+from simulator.large.order import Arrays, Costs, Integers, advance
 
 _SLOTS = np.array([1, 2, 1, 1], np.int64)
 """of F, B, I and W: `pipeline.order.unit_duration`"""
