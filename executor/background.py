@@ -4,12 +4,13 @@ gloo's event loop tries a connection's lock and, when it is taken, asks the kern
 again at once. A rank and its loop share one pinned core: a loop that is woken while the rank is inside
 a send, and takes the core from it, spins for its whole time slice (2 to 5 ms here) for a lock that the
 rank cannot give back. Threads of the batch class are not given the core on waking up, and run when
-the rank waits or its own slice ends.
+the rank waits or its own slice ends. That may be a whole computation late for a message that needs
+the sender's loop, so a rank offers them the core around everything it hands over.
 """
 
 from __future__ import annotations
 
-__all__ = ["yield_to_compute"]
+__all__ = ["let_communication_run", "yield_to_compute"]
 
 import os
 from contextlib import suppress
@@ -17,6 +18,12 @@ from pathlib import Path
 
 _TASKS = Path("/proc/self/task")
 _COMMUNICATION = "gloo"
+
+
+def let_communication_run() -> None:
+    """Offers the core to communication threads that have something to do: about a microsecond if none has."""
+    if hasattr(os, "sched_yield"):
+        os.sched_yield()
 
 
 def yield_to_compute() -> None:

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from executor.background import let_communication_run
 from executor.clock import Clock
 from pipeline.actions import Action
 
@@ -144,5 +145,7 @@ class Mail:
             self._batch.append(message)
             return
         post = dist.isend if message.sending else dist.irecv
+        let_communication_run()  # the peer's readiness may be known here already: then nothing is put off
         message.work = post(message.tensor, message.peer, group=self._group)
+        let_communication_run()
         self._batches += 1
