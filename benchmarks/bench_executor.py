@@ -17,10 +17,10 @@ import numpy as np
 from calibration.session import available_cores
 from calibration.statistics import median_interval
 from executor.cases import Case, Job
-from executor.launch import launch
-from pipeline.files import schedule_json
+from executor.ranks.launch import launch
+from pipeline.formats.provenance import machine
+from pipeline.formats.schedule_file import schedule_json
 from pipeline.models import config_dict, model_config
-from pipeline.provenance import machine
 from pipeline.schedules import build
 
 STAGES = 2

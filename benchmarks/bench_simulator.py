@@ -25,9 +25,9 @@ from benchmarks.simulator_tables import (
     startup_table,
     torch_table,
 )
-from pipeline.atomic_file import write_text
 from pipeline.errors import InputError
-from pipeline.provenance import provenance
+from pipeline.formats.atomic_file import write_text
+from pipeline.formats.provenance import provenance
 
 FULL = ((8, 32), (16, 128), (32, 512))
 QUICK = ((2, 4), (4, 8))

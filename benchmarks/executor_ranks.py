@@ -14,9 +14,9 @@ import torch.distributed as dist
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 
 from executor.cases import Job
-from executor.context import RankContext
 from executor.job import set_up
 from executor.modules import loss_of, stage_module
+from executor.ranks.context import RankContext
 from executor.setup import Prepared
 
 _TORCH = {"torch 1F1B": Schedule1F1B, "torch GPipe": ScheduleGPipe}

@@ -10,7 +10,7 @@ __all__ = ["PAGE", "page"]
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.grid import text_grid
+from pipeline.formats.grid import text_grid
 from pipeline.schedule import Schedule
 from pipeline.schedules import RECOMPUTE, Entry, OptionSpec, build, catalogue
 

@@ -21,12 +21,12 @@ from pipeline.lowering import lower
 from pipeline.metrics import measure
 from pipeline.schedules import build
 from simulator import Profile, simulate
-from simulator import engine as reference
-from simulator.compiled import CompiledWorkload
-from simulator.durations import Durations
+from simulator.compiled.longest_path import CompiledWorkload
+from simulator.costs.durations import Durations
+from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
+from simulator.events import engine as reference
 from simulator.memory import memory_events, memory_peak
 from simulator.predict import PLANS
-from simulator.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
 from simulator.sampling import draw
 from simulator.structure import STRUCTURES
 from simulator.times import timeline_of

@@ -11,7 +11,7 @@ from executor.data import Source, check_source
 from pipeline.errors import InputError
 from pipeline.models import model_config
 from pipeline.partition import default_partition
-from simulator.profile import Profile
+from simulator.costs.profile import Profile
 
 _PIPELINED_SHARE = 0.6
 _DEFAULT = Source()

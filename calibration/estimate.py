@@ -19,7 +19,7 @@ from pipeline.schedule import Schedule
 from pipeline.timeline import Span, Timeline
 
 Context = Literal["fresh", "after-backward", "own-forward"]
-"""What the device did before: see `simulator.profile.Locality`."""
+"""What the device did before: see `simulator.costs.profile.Locality`."""
 Start = Literal["waited", "ready", "unclear", "first"]
 """Whether a message made the action wait, was long there, or came at about the right time."""
 _PRODUCER = {Kind.F: (-1, (Kind.F,)), Kind.B: (1, (Kind.B, Kind.I)), Kind.I: (1, (Kind.B, Kind.I))}

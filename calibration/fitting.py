@@ -25,7 +25,7 @@ from calibration.statistics import relative_spread
 from pipeline.actions import Kind
 from pipeline.models import Layer, ModelConfig, config_dict, input_bytes, layers
 from pipeline.partition import default_partition
-from simulator.profile import (
+from simulator.costs.profile import (
     AllReduceCost,
     Jitter,
     LayerCost,

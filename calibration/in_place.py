@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from calibration.estimate import Context, InPlace
 from pipeline.actions import Kind
-from simulator.profile import Locality
+from simulator.costs.profile import Locality
 
 
 class _Case(NamedTuple):

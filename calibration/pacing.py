@@ -7,16 +7,17 @@ __all__ = ["paced_layers", "paces"]
 from dataclasses import asdict
 from typing import Any
 
-from executor.paced import Pace
+from executor.iteration.paced import Pace
 from pipeline.errors import InputError
 from pipeline.schedule import Schedule
-from simulator.profile import Profile
+from simulator.costs.profile import Profile
+from simulator.costs.stage_costs import stage_costs
 
 
 def paces(
     profile: Profile, schedule: Schedule, microbatch_size: int, partition: tuple[int, ...] | None = None
 ) -> tuple[dict[str, Any], ...]:
-    """The fields of `executor.paced.Pace` for every stage; per-stage profiles hold for any size and partition."""
+    """The fields of `executor.iteration.paced.Pace` for every stage; per-stage profiles hold for any size and partition."""
     size = None if profile.per_stage else microbatch_size
     return tuple(
         asdict(
@@ -29,7 +30,7 @@ def paces(
                 activation_bytes=costs.activation_bytes,
             )
         )
-        for costs in profile.stage_costs(schedule, size, partition=partition)
+        for costs in stage_costs(profile, schedule.stages, size, partition)
     )
 
 
@@ -47,7 +48,7 @@ def paced_layers(profile: Profile, microbatch_size: int) -> dict[str, dict[str, 
             "forward_workspace_bytes": 0,
             "backward_workspace_bytes": 0,
         }
-        for index, cost in enumerate(profile.stage_costs(_layer_count(profile), microbatch_size))
+        for index, cost in enumerate(stage_costs(profile, _layer_count(profile), microbatch_size))
     }
 
 

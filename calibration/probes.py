@@ -18,11 +18,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from calibration.overlap import Overlapped, measure_overlap
-from executor.context import RankContext
 from executor.data import Source, microbatch
+from executor.iteration.memory import footprint
 from executor.job import run_job
-from executor.memory import footprint
 from executor.modules import build_layers, loss_of
+from executor.ranks.context import RankContext
 from pipeline.models import ModelConfig, layers, model_config
 from pipeline.partition import default_partition
 

@@ -13,19 +13,19 @@ from typing import Any
 
 from calibration.training import OnStep, Training, train
 from executor.data import Source
-from executor.environment import is_leader
+from executor.ranks.environment import is_leader
 from executor.results import durations_ns, score, timelines
-from pipeline.atomic_file import write_text
-from pipeline.loss_table import write_losses
+from pipeline.formats.atomic_file import write_text
+from pipeline.formats.loss_table import write_losses
+from pipeline.formats.provenance import machine, provenance
+from pipeline.formats.timeline_file import write_timeline
+from pipeline.formats.trace import save_trace
 from pipeline.metrics import Metrics, measure
 from pipeline.models import model_config
 from pipeline.partition import default_partition
-from pipeline.provenance import machine, provenance
 from pipeline.schedule import Schedule
 from pipeline.timeline import Timeline
-from pipeline.timeline_file import write_timeline
-from pipeline.trace import chrome_trace
-from simulator.profile import Profile
+from simulator.costs.profile import Profile
 
 _DEADLINE_S = 300.0
 
@@ -134,7 +134,7 @@ def run(
         return found
     write_text(output / "run.json", json.dumps(found.as_json(), indent=1))
     write_timeline(found.typical, output / "timeline.json")
-    write_text(output / "trace.json", json.dumps(chrome_trace({found.typical.source: found.typical})))
+    save_trace({found.typical.source: found.typical}, output / "trace.json")
     if found.losses:
         write_losses({schedule.name: found.losses}, output)
     return found
@@ -165,7 +165,7 @@ def run_several(
         return found
     cases = {"schema_version": 1, "cases": [each.as_json() for each in found.values()]}
     write_text(output / "runs.json", json.dumps(cases, indent=1))
-    write_text(output / "trace.json", json.dumps(chrome_trace({name: each.typical for name, each in found.items()})))
+    save_trace({name: each.typical for name, each in found.items()}, output / "trace.json")
     write_losses({name: each.losses for name, each in found.items()}, output)
     for name, each in found.items():
         write_timeline(each.typical, output / "timelines" / f"{name}.json")

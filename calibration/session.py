@@ -22,16 +22,16 @@ from calibration.pacing import paced_layers, paces
 from calibration.short_runs import calibration_schedules
 from executor.cases import Case, Job
 from executor.data import Source
-from executor.environment import membership
-from executor.launch import launch
+from executor.ranks.environment import membership
+from executor.ranks.launch import launch
 from executor.results import losses, timelines
 from pipeline.errors import InputError
-from pipeline.files import schedule_json
+from pipeline.formats.provenance import provenance
+from pipeline.formats.schedule_file import schedule_json
 from pipeline.models import ModelConfig, config_dict, layers
 from pipeline.partition import default_partition
-from pipeline.provenance import provenance
 from pipeline.schedule import Schedule
-from simulator.profile import Profile
+from simulator.costs.profile import Profile
 
 OnProgress = Callable[[str, float], None]
 _PROBE_SHARE = 0.25

@@ -14,17 +14,17 @@ from calibration.following import Following, Step
 from calibration.pacing import paces
 from executor.cases import Case, Job
 from executor.data import Source, check_source
-from executor.launch import launch
 from executor.manifest import Manifest, checkpoint_folder, read_manifest, refuse_misfit
+from executor.ranks.launch import launch
 from executor.results import losses, partial_results, timelines
 from pipeline.errors import InputError, RunError
-from pipeline.files import schedule_json
-from pipeline.loss_table import write_losses
+from pipeline.formats.loss_table import write_losses
+from pipeline.formats.schedule_file import schedule_json
+from pipeline.formats.timeline_file import write_timeline
 from pipeline.models import config_dict, model_config
 from pipeline.partition import default_partition
 from pipeline.schedule import Schedule
-from pipeline.timeline_file import write_timeline
-from simulator.profile import Profile
+from simulator.costs.profile import Profile
 
 OnStep = Callable[[float, Step | None], None]
 """(seconds since the start, the last step that every rank completed)"""

@@ -24,9 +24,9 @@ from calibration.validation import Figures, Validation, ValidationCase
 from calibration.verify import gradient_difference
 from executor.data import Source, check_source
 from pipeline.errors import InputError, UnknownNameError
+from pipeline.formats.provenance import machine, provenance
 from pipeline.metrics import measure
 from pipeline.models import model_config
-from pipeline.provenance import machine, provenance
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from pipeline.timeline import Timeline

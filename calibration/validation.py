@@ -13,7 +13,7 @@ from typing import Any
 
 from calibration.statistics import Interval, win_probability
 from pipeline.timeline import Timeline
-from simulator.profile import Profile
+from simulator.costs.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)

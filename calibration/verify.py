@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from executor.cases import Case, Job
-from executor.launch import launch
-from pipeline.files import schedule_json
+from executor.ranks.launch import launch
+from pipeline.formats.schedule_file import schedule_json
 from pipeline.models import BERT, CNN, GPT, ModelConfig, config_dict
 from pipeline.schedule import Schedule
 

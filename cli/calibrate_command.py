@@ -13,7 +13,7 @@ import typer
 from cli.data_options import DATA, DATA_DIR
 from cli.output import duration_ns, note, print_json, print_table, usable_folder, writable_file
 from cli.progress import progress
-from executor.environment import is_leader
+from executor.ranks.environment import is_leader
 from pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def command(
     if not is_leader():
         return
     shutil.rmtree(folder)  # kept where a rank fails: the error points into it
-    profile.save(output)
+    from simulator import save_profile
+
+    save_profile(profile, output)
     if as_json:
         import json
 

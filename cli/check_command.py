@@ -49,8 +49,8 @@ def command(
 ) -> None:
     """Checks one file."""
     from pipeline.checks import check, check_plan
-    from pipeline.files import read_placement, read_plan, read_schedule
-    from pipeline.grid import text_grid
+    from pipeline.formats.grid import text_grid
+    from pipeline.formats.schedule_file import read_placement, read_plan, read_schedule
 
     where = read_placement(placement) if placement else None
     schedule = plan = None

@@ -45,7 +45,7 @@ def _difference(prediction: Prediction, seconds: float) -> float:
 
 
 def _value(prediction: Prediction) -> tuple[float | None, str]:
-    from simulator.closed_form import Undefined, closed_form
+    from simulator.reasons.closed_form import Undefined, closed_form
 
     found = closed_form(
         prediction.schedule, prediction.profile, microbatch_size=prediction.microbatch_size, width=prediction.width

@@ -15,7 +15,7 @@ from pipeline.schedule import Schedule
 
 if TYPE_CHECKING:
     from simulator import Profile
-    from simulator.profile import SizeCost
+    from simulator.costs.profile import SizeCost
 
 @dataclass(frozen=True, slots=True)
 class Costs:
@@ -44,14 +44,14 @@ def profile_from(costs: Costs, p2p: str | None = None) -> Profile:
 
     Raises InputError for no costs, for both kinds, and for half of one.
     """
-    from simulator import Profile
+    from simulator import Profile, load_profile
 
     used = costs.used() | ({} if p2p is None else {"--p2p": p2p})
     if costs.profile is not None:
         del used["--profile"]
         if used:
             raise InputError(f"--profile with {', '.join(used)}", "are two kinds of costs", "give one of them")
-        return Profile.load(costs.profile)
+        return load_profile(costs.profile)
     _check_complete(used)
     found = {option.removeprefix("--").replace("-", "_"): duration_ns(option, text) for option, text in used.items()}
     return Profile.uniform(**found)

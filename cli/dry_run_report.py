@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from cli.output import note, print_json, print_table
-from executor.environment import is_leader
+from executor.ranks.environment import is_leader
 from pipeline.schedule import Schedule
 from pipeline.units import format_bytes
 

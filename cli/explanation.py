@@ -15,8 +15,8 @@ from pipeline.units import format_ns
 
 if TYPE_CHECKING:
     from simulator import Prediction
-    from simulator.critical_path import Piece
-    from simulator.explain import Explanation
+    from simulator.reasons.critical_path import Piece
+    from simulator.reasons.explain import Explanation
 
 EXPLAIN = typer.Option(False, "--explain", help="Say what limits it: lost time, two devices' time, the critical path.")
 _LINES = 24
@@ -25,7 +25,7 @@ _LINES = 24
 
 def explained(prediction: Prediction, planned: Plan | Schedule, capacity_bytes: int | None = None) -> Explanation:
     """The explanation of a prediction that was made of `planned`."""
-    from simulator.explain import explain_prediction
+    from simulator.reasons.explain import explain_prediction
 
     return explain_prediction(prediction, planned, capacity_bytes)
 

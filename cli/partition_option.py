@@ -43,5 +43,7 @@ def _costs(text: str, model: str | None, profile: Profile | None) -> list[int]:
         return [layer.forward_flops for layer in layers(model_config(model or ""))]
     if profile.per_stage:
         raise InputError(f"--partition {text} with equal stages", "which know no layers", "give --profile of a calibration")
+    from simulator.costs.stage_costs import stage_costs
+
     count = sum(layer.repeat for layer in profile.layers)
-    return [cost.forward_ns + cost.backward_ns for cost in profile.stage_costs(count, partition=(1,) * count)]
+    return [cost.forward_ns + cost.backward_ns for cost in stage_costs(profile, count, partition=(1,) * count)]

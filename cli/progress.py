@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from executor.environment import is_leader
+from executor.ranks.environment import is_leader
 
 Advance = Callable[[str, float], None]
 _LINE_EVERY_S = 30.0

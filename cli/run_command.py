@@ -19,7 +19,7 @@ from cli.progress import progress
 from cli.run_report import report_one, report_several
 from cli.selection import SETTINGS, select
 from cli.training_options import TrainingOptions, how_far
-from executor.environment import is_leader
+from executor.ranks.environment import is_leader
 from pipeline.errors import InputError
 from pipeline.schedule import Schedule
 

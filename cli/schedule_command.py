@@ -42,8 +42,8 @@ def command(
     output: Path | None = typer.Option(None, "--output", help="Write to this file instead of stdout."),
 ) -> None:
     """Prints one schedule."""
-    from pipeline.files import schedule_csv, schedule_json
-    from pipeline.grid import text_grid
+    from pipeline.formats.grid import text_grid
+    from pipeline.formats.schedule_file import schedule_csv, schedule_json
     from pipeline.lowering import lower
 
     writable_file(output)
@@ -64,7 +64,7 @@ def command(
     if output is None:
         print(text, end="")
     else:
-        from pipeline.atomic_file import write_text
+        from pipeline.formats.atomic_file import write_text
 
         write_text(output, text)
         note(f"written: {output}")

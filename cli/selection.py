@@ -42,7 +42,7 @@ def select_plan(
     schedule = select(name, stages, microbatches, settings)
     if width != 1 or not _is_file(name):
         return schedule
-    from pipeline.files import read_plan
+    from pipeline.formats.schedule_file import read_plan
 
     return read_plan(name)
 
@@ -52,7 +52,7 @@ def _is_file(name: str) -> bool:
 
 
 def _read(name: str, stages: int | None, microbatches: int | None, settings: list[str]) -> Schedule:
-    from pipeline.files import read_schedule
+    from pipeline.formats.schedule_file import read_schedule
 
     if settings:
         raise InputError(f"--set with the file {name}", "a file is what it is", "drop --set")

@@ -75,12 +75,10 @@ def command(
 def _write_trace(prediction: Prediction, trace: Path | None) -> None:
     if trace is None:
         return
-    import json
 
-    from pipeline.atomic_file import write_text
-    from pipeline.trace import chrome_trace
+    from pipeline.formats.trace import save_trace
 
-    write_text(trace, json.dumps(chrome_trace({"predicted": prediction.timeline})))
+    save_trace({"predicted": prediction.timeline}, trace)
     note(f"trace: {trace} (open it in Perfetto or chrome://tracing)")
 
 

@@ -13,7 +13,7 @@ import typer
 from cli.data_options import DATA, DATA_DIR
 from cli.output import caption, duration_ns, note, print_json, print_table, usable_folder
 from cli.progress import progress
-from executor.environment import is_leader
+from executor.ranks.environment import is_leader
 from pipeline.errors import InputError
 from pipeline.units import format_bytes, format_ns
 
@@ -56,7 +56,7 @@ def command(
     """Validates and says so."""
     from calibration.validate import validate
     from executor.data import Source
-    from simulator import Profile
+    from simulator import load_profile
 
     allowed, budget_s = _ratio(tolerance), duration_ns("--budget", budget) / 1e9
     usable_folder(output)
@@ -65,7 +65,7 @@ def command(
     with progress(f"calibrating and running {', '.join(chosen)} in turns", expected) as advance:
         verdict = validate(
             chosen, model=model, stages=stages, microbatches=microbatches, microbatch_size=microbatch_size,
-            width=width, compute=compute, pace=None if profile is None else Profile.load(profile),
+            width=width, compute=compute, pace=None if profile is None else load_profile(profile),
             source=Source(data, data_dir), tolerance=allowed, budget_s=budget_s, output=output, seed=seed, on_progress=advance,
         )  # fmt: skip
     if not is_leader():  # rank 0 has the same verdict, and tells it
@@ -128,17 +128,18 @@ def _print(verdict: Validation) -> None:
 
 def _write(verdict: Validation, output: Path) -> list[Path]:
     """validation.json, profile.json, one trace with both timelines of every case, and the pictures."""
-    from pipeline.atomic_file import write_text
+    from pipeline.formats.atomic_file import write_text
+    from pipeline.formats.trace import save_trace
     from pipeline.timeline import Timeline
-    from pipeline.trace import chrome_trace
+    from simulator import save_profile
 
     write_text(output / "validation.json", json.dumps(verdict.as_json(), indent=1))
-    verdict.profile.save(output / "profile.json")
+    save_profile(verdict.profile, output / "profile.json")
     both: dict[str, Timeline] = {}
     for case in verdict.cases:
         both[f"{case.schedule} predicted"] = case.predicted_timeline
         both[f"{case.schedule} measured"] = case.measured_timeline
-    write_text(output / "trace.json", json.dumps(chrome_trace(both)))
+    save_trace(both, output / "trace.json")
     return [output / "validation.json", output / "profile.json", output / "trace.json", *_draw(verdict, output)]
 
 

@@ -24,7 +24,7 @@ class Case:
     partition: tuple[int, ...] | None = None
     """layers per stage; None: the default partition of the model"""
     pace: tuple[_JSON, ...] | None = None
-    """fields of `executor.paced.Pace` per stage; None: real compute"""
+    """fields of `executor.iteration.paced.Pace` per stage; None: real compute"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Job:
     """see `executor.data.Source`; empty: what the model's family is trained on by default"""
     data_dir: str | None = None
     detailed: int | None = None
-    """of how many iterations a case keeps spans and messages: see `executor.record.Records`; None: of all"""
+    """of how many iterations a case keeps spans and messages: see `executor.iteration.record.Records`; None: of all"""
     seconds: float | None = None
     """no further round after so long (at least three are run); None: all rounds"""
 

@@ -19,11 +19,11 @@ import torch
 import torch.distributed as dist
 
 from executor.cases import Job
-from executor.context import RankContext
 from executor.manifest import Manifest, checkpoint_folder, fingerprint, manifest_path, read_manifest, refuse_misfit
+from executor.ranks.context import RankContext
 from executor.setup import Prepared
-from pipeline.atomic_file import atomic_path
 from pipeline.errors import InputError, RunError
+from pipeline.formats.atomic_file import atomic_path
 
 
 class Checkpoints:

@@ -22,14 +22,14 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from executor.context import RankContext
 from executor.data import Microbatch
-from executor.groups import Groups
-from executor.inspection import Piece
-from executor.mail import Handed
+from executor.iteration.groups import Groups
+from executor.iteration.inspection import Piece
+from executor.iteration.mail import Handed
+from executor.iteration.runtime import Runtime
 from executor.precision import precision_of
-from executor.progress import Progress
-from executor.runtime import Runtime
+from executor.ranks.context import RankContext
+from executor.ranks.progress import Progress
 from pipeline.errors import RunError
 from pipeline.lowering import lower
 from pipeline.models import ModelConfig, layers
@@ -76,7 +76,7 @@ class DryRun:
 
 
 class _Shell:
-    """A stage whose tensors have their sizes and nothing in them (see `executor.stage.StageWork`)."""
+    """A stage whose tensors have their sizes and nothing in them (see `executor.iteration.stage.StageWork`)."""
 
     weights: Any
 

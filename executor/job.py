@@ -14,14 +14,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from executor.background import yield_to_compute
 from executor.cases import Job
 from executor.checkpoint import Checkpoints
-from executor.context import RankContext
 from executor.evaluation import Score, evaluate
-from executor.groups import Groups
+from executor.iteration.background import yield_to_compute
+from executor.iteration.groups import Groups
+from executor.iteration.record import Records
 from executor.journal import Journal
-from executor.record import Records
+from executor.ranks.context import RankContext
 from executor.setup import Prepared, prepare
 from executor.watching import watch
 

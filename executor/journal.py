@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from executor.context import RankContext
+from executor.ranks.context import RankContext
 
 _DETAILS = ("spans", "transfers", "sent")
 

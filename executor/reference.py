@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from executor.data import Microbatch, microbatch
+from executor.iteration.weights import OPTIMIZERS, optimizer_options
 from executor.modules import build_layers, loss_of
 from executor.setup import Prepared
-from executor.weights import OPTIMIZERS, optimizer_options
 from pipeline.models import layers
 
 

@@ -10,25 +10,25 @@ from dataclasses import asdict
 from typing import Any
 
 from executor.cases import Case, Job
-from executor.clipping import Clipping, counted_stages, refuse_clipping
-from executor.context import RankContext
 from executor.data import Microbatch, Source, held_out, microbatch
-from executor.deferral import Sink
-from executor.groups import Groups
-from executor.inspection import split
+from executor.iteration.clipping import Clipping, counted_stages, refuse_clipping
+from executor.iteration.groups import Groups
+from executor.iteration.inspection import split
+from executor.iteration.paced import Pace, PacedStage
+from executor.iteration.runtime import Runtime
+from executor.iteration.stage import RealStage, StageWork
+from executor.iteration.weights import Weights
 from executor.journal import disturbances
 from executor.modules import loss_of, stage_module
-from executor.paced import Pace, PacedStage
+from executor.modules.deferral import Sink
 from executor.precision import precision_of
-from executor.runtime import Runtime
-from executor.stage import RealStage, StageWork
-from executor.weights import Weights
+from executor.ranks.context import RankContext
 from pipeline.errors import InputError
+from pipeline.formats.schedule_json import parse_document
 from pipeline.lowering import lower
 from pipeline.models import ModelConfig, layers, model_config
 from pipeline.partition import default_partition, explicit
 from pipeline.schedule import Schedule
-from pipeline.schedule_json import parse_document
 
 
 class Prepared:

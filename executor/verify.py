@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from executor.cases import Job
-from executor.context import RankContext
 from executor.job import set_up
+from executor.ranks.context import RankContext
 from executor.reference import Outcome, reference
 from executor.setup import Prepared
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from executor.memory import changes
+from executor.iteration.memory import changes
 from executor.setup import Prepared
 
 _MARK = "chimera "

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 __all__ = ["check", "check_plan"]
 
-from pipeline.coverage import check_coverage, check_grouping
-from pipeline.cycles import circle, describe
-from pipeline.deadlock import check_plan
 from pipeline.errors import DeadlockError
 from pipeline.order import walk
 from pipeline.schedule import Schedule
-from pipeline.shapes import check_numbers, check_shape
+from pipeline.soundness.coverage import check_coverage, check_grouping
+from pipeline.soundness.cycles import circle, describe
+from pipeline.soundness.deadlock import check_plan
+from pipeline.soundness.shapes import check_numbers, check_shape
 
 
 def check(schedule: Schedule) -> None:
@@ -20,7 +20,7 @@ def check(schedule: Schedule) -> None:
     (B, or I and W, whole or in both halves) on the device its placement says; a backward follows
     its forward and a W its I on that device; neighbouring stages group micro-batches and halves
     alike; and no devices wait for one another in a circle (DeadlockError, a ScheduleError).
-    `error.device` and `error.position` can be drawn by `pipeline.grid.text_grid(mark=...)`.
+    `error.device` and `error.position` can be drawn by `pipeline.formats.grid.text_grid(mark=...)`.
     """
     check_shape(schedule)
     check_numbers(schedule)

@@ -102,7 +102,7 @@ def _issue_order(timing: Walk, rows: list[tuple[Step, ...]], last: list[list[Act
 
     A receive is issued with the compute action it stands before, when that starts; a send or an
     all-reduce when the one it stands behind ends. In a slot, what ended comes before what starts,
-    and of the messages the highest device's first: torch's parity rule (see `pipeline.repair`).
+    and of the messages the highest device's first: torch's parity rule (see `pipeline.soundness.repair`).
     """
     devices = len(rows)
     keys: list[int] = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 __all__ = ["assumptions", "has_memory", "has_sizes"]
 
-from simulator.durations import Durations
-from simulator.profile import Profile
+from simulator.costs.durations import Durations
+from simulator.costs.profile import Profile
 
 
 def has_sizes(profile: Profile) -> bool:

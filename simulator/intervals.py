@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.timeline import Timeline
-from simulator import engine as reference
-from simulator.compiled import CompiledWorkload
-from simulator.engine import Transport
+from simulator.compiled.longest_path import CompiledWorkload
+from simulator.events import engine as reference
+from simulator.events.engine import Transport
 from simulator.predicted_timeline import predicted_timeline
 from simulator.sampling import draw, drawn
 from simulator.workload import Workload

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from pipeline.actions import Action, Kind, Step
 from pipeline.timeline import Category, MemoryEvent
-from simulator.durations import share_of
+from simulator.costs.durations import share_of
 from simulator.inflight import WeightVersions
 from simulator.times import Times
 from simulator.workload import COMPUTE, RECEIVE, SEND, STEP, Workload

@@ -1,7 +1,7 @@
 """When receives are posted on transports that serve messages in order: as early as can be, or when their time has come.
 
 Both ways all devices see all messages in one total order, that of their sends, so nobody waits for
-ever (`pipeline.repair`). They differ in the clock. *Early* is the order of the sends if messages
+ever (`pipeline.soundness.repair`). They differ in the clock. *Early* is the order of the sends if messages
 took no time, as torch's lowering has it: a message that is under way for long is received ahead of
 sends that are ready before it comes, and holds them up. *Late* is the order of the sends when
 messages take the time that a profile says: what is ready goes first.
@@ -11,10 +11,10 @@ from __future__ import annotations
 
 __all__ = ["posted_late"]
 
-from pipeline.repair import rendezvous_safe
 from pipeline.schedule import Plan
-from simulator import engine as reference
-from simulator.critical_path import clock_after
+from pipeline.soundness.repair import rendezvous_safe
+from simulator.events import engine as reference
+from simulator.reasons.critical_path import clock_after
 from simulator.workload import Workload
 
 

@@ -12,26 +12,26 @@ from typing import Literal, get_args
 from pipeline.errors import DeadlockError, InputError, UnknownNameError
 from pipeline.lowering import Receives, lower
 from pipeline.metrics import measure
-from pipeline.repair import rendezvous_safe
 from pipeline.schedule import Plan, Schedule
+from pipeline.soundness.repair import rendezvous_safe
 from pipeline.unroll import unrolled_plan
-from simulator import engine as reference
 from simulator.assumptions import assumptions
-from simulator.bounds import lower_bound_ns
 from simulator.collector import collector_paused
-from simulator.compiled import CompiledWorkload, contention
-from simulator.durations import Durations
-from simulator.engine import TRANSPORTS, Transport
+from simulator.compiled.longest_path import CompiledWorkload, contention
+from simulator.costs.durations import Durations
+from simulator.costs.profile import Profile
+from simulator.events import engine as reference
+from simulator.events.engine import TRANSPORTS, Transport
+from simulator.events.sharing import sharing_reason
 from simulator.inflight import peak_activations, weights_copies
 from simulator.intervals import sampled
 from simulator.large import large_prediction
 from simulator.posting import posted_late
 from simulator.predicted_timeline import predicted_timeline
 from simulator.prediction import Prediction
-from simulator.profile import Profile
+from simulator.reasons.bounds import lower_bound_ns
 from simulator.recent import Recent
 from simulator.sampling import has_jitter
-from simulator.sharing import sharing_reason
 from simulator.steady_state import SteadyState, iterations_for, steady_state
 from simulator.times import Times
 from simulator.what_if import check_links, check_slow, slowed
@@ -61,7 +61,7 @@ def simulate(
     `width` data-parallel copies of the pipeline run alike and share the all-reduces. With
     `samples` > 0, durations are drawn that often from the profile's distribution and
     `interval_s` holds the 5th, 50th and 95th percentile of the iteration time. `semantics` says
-    what a transport makes wait (`simulator.engine`); a schedule is lowered so that it is safe, and
+    what a transport makes wait (`simulator.events.engine`); a schedule is lowered so that it is safe, and
     with streams its receives are posted early or late (`simulator.posting`). With
     `slow_devices`, device d computes that many times as long as the profile says.
 

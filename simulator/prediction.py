@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.metrics import Metrics
 from pipeline.schedule import Schedule
 from pipeline.timeline import Timeline
-from simulator.profile import Profile
+from simulator.costs.profile import Profile
 from simulator.steady_state import SteadyState
 
 

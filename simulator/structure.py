@@ -68,7 +68,7 @@ class Structure:
     `alike[device][position]` is the number of an action's kind in `kinds` (one example each; number 0
     is communication, which has no example); `wires_alike` numbers the messages' kinds in `wire_kinds`.
     `collectives` are (action, members). `missing` are needs that no action of the plan satisfies in
-    time, by a number below zero. `graphs` is where `simulator.graph` keeps what it makes of this.
+    time, by a number below zero. `graphs` is where `simulator.compiled.graph` keeps what it makes of this.
     Raises ScheduleError for a message that nobody receives.
     """
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from pipeline.errors import InputError
 from pipeline.timeline import MemoryEvent
 from pipeline.units import format_bytes, format_ns
-from simulator.network import slower
-from simulator.profile import Profile, SlowLink
+from simulator.costs.network import slower
+from simulator.costs.profile import Profile, SlowLink
 from simulator.workload import Workload
 
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from pipeline.actions import Action, Step
 from pipeline.schedule import Plan
-from simulator.collectives import all_reduce_ns, cost_among, global_ranks, rounds_of
-from simulator.durations import Durations
-from simulator.network import Network
-from simulator.profile import Locality, Profile
+from simulator.costs.collectives import all_reduce_ns, cost_among, global_ranks, rounds_of
+from simulator.costs.durations import Durations
+from simulator.costs.network import Network
+from simulator.costs.profile import Locality, Profile
 from simulator.structure import COMPUTE, RECEIVE, REDUCE, SEND, STEP, Op, OpCode, Structure, structure_of
 
 

@@ -35,8 +35,8 @@ from matplotlib.figure import Figure
 
 from cli.output import PICTURES
 from pipeline.actions import Kind
-from pipeline.atomic_file import atomic_path
 from pipeline.errors import InputError
+from pipeline.formats.atomic_file import atomic_path
 
 Colour = tuple[float, float, float]
 

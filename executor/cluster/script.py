@@ -11,7 +11,7 @@ from pathlib import Path
 from executor.cluster.allocation import Allocation, allocate
 from executor.cluster.job import Task
 from executor.cluster.profile import Cluster, Software
-from executor.environment import FIRST_PORT, PORTS, RANK_VARIABLES
+from executor.ranks.environment import FIRST_PORT, PORTS, RANK_VARIABLES
 from pipeline.errors import InputError
 
 _BOOKKEEPING = """\

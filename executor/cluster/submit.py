@@ -14,8 +14,8 @@ from executor.cluster.profile import Cluster
 from executor.cluster.scheduler import sbatch, scancel
 from executor.cluster.script import render
 from executor.cluster.status import TaskState, states
-from pipeline.atomic_file import write_text
 from pipeline.errors import InputError
+from pipeline.formats.atomic_file import write_text
 
 
 def submit(

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from executor.linear import Linear
 from executor.modules.convolutional import Classifier, ResidualBlock, Stem
 from executor.modules.encoder import EncoderBlock, EncoderEmbedding, EncoderHead, pretraining_loss
+from executor.modules.linear import Linear
 from executor.modules.transformer import Block, Embedding, Head
 from pipeline.models import BERT, CNN, GPT, MLP, ModelConfig, layers
 from pipeline.models.cnn import residuals

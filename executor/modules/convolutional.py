@@ -7,8 +7,8 @@ __all__ = ["Classifier", "ResidualBlock", "Stem"]
 from torch import Tensor, nn
 from torch.nn import functional
 
-from executor.convolution import Convolution
-from executor.linear import Linear
+from executor.modules.convolution import Convolution
+from executor.modules.linear import Linear
 from pipeline.models import CNN
 from pipeline.models.cnn import Residual
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from executor.linear import Linear
+from executor.modules.linear import Linear
 from executor.modules.transformer import Attention
 from pipeline.models import BERT
 from pipeline.models.bert import SEGMENTS

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.actions import Action, Kind
-from simulator.durations import Durations
+from simulator.costs.durations import Durations
 from simulator.large.order import CODES, Arrays, Integers
 from simulator.large.run import LargeRun
 

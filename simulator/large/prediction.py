@@ -10,15 +10,15 @@ from pipeline.lowering import lower
 from pipeline.schedule import Schedule
 from pipeline.timeline import Timeline
 from simulator.assumptions import assumptions, has_memory
-from simulator.bounds import bound_ns
 from simulator.collector import collector_paused
-from simulator.compiled import CompiledWorkload
-from simulator.durations import Durations
+from simulator.compiled.longest_path import CompiledWorkload
+from simulator.costs.durations import Durations
+from simulator.costs.profile import Profile
 from simulator.large.memory import peak_bytes
 from simulator.large.run import run_large
 from simulator.predicted_timeline import predicted_timeline
 from simulator.prediction import Prediction
-from simulator.profile import Profile
+from simulator.reasons.bounds import bound_ns
 from simulator.workload import Workload
 
 _LARGE = 20_000

@@ -2,7 +2,7 @@
 
 No plan and no graph are made, which take twenty times as long. What is covered (private links, one
 message an action, all-reduces that slow nobody down), every moment is a maximum of the device's
-last end and one message's arrival; `simulator.compiled` answers for everything else, and agrees to
+last end and one message's arrival; `simulator.compiled.longest_path` answers for everything else, and agrees to
 the nanosecond (and `simulator.large.memory` to the byte).
 """
 
@@ -18,11 +18,11 @@ import numpy as np
 
 from pipeline.actions import Action, Kind
 from pipeline.metrics import DeviceMetrics, Metrics
-from simulator.durations import Durations
+from simulator.costs.durations import Durations
+from simulator.costs.network import Network
+from simulator.costs.profile import Locality
 from simulator.large.order import CODES, Arrays, Costs, Integers, advance, arrays_of, producers
 from simulator.large.steps import steps_end
-from simulator.network import Network
-from simulator.profile import Locality
 
 _F, _B, _W = CODES[Kind.F], CODES[Kind.B], CODES[Kind.W]
 
@@ -78,7 +78,7 @@ class LargeRun:
         )
 
     def pieces(self) -> dict[tuple[int, Kind, bool, bool], int]:
-        """How many actions of each stage and kind, as `simulator.bounds` wants them."""
+        """How many actions of each stage and kind, as `simulator.reasons.bounds` wants them."""
         found, counts = np.unique(self.arrays.stage * 4 + self.arrays.kind, return_counts=True)
         kinds = list(CODES)
         return {

@@ -11,8 +11,8 @@ import numpy as np
 from pipeline.order import Walk
 from pipeline.schedule import Schedule
 from pipeline.synchronisation import synchronise
-from simulator.collectives import all_reduce_ns, cost_among, global_ranks
-from simulator.durations import Durations
+from simulator.costs.collectives import all_reduce_ns, cost_among, global_ranks
+from simulator.costs.durations import Durations
 from simulator.large.order import Arrays, Costs, Integers, advance
 
 _SLOTS = np.array([1, 2, 1, 1], np.int64)

@@ -14,7 +14,7 @@ from pipeline.partition import default_partition
 from pipeline.schedules import build
 from pipeline.timeline import Span, Timeline
 from simulator import Profile, simulate
-from simulator.profile import LayerCost, LinkCost, Locality, OptimizerCost, Overheads, SizeCost
+from simulator.costs.profile import LayerCost, LinkCost, Locality, OptimizerCost, Overheads, SizeCost
 
 MODEL = model_config("mlp-tiny")
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from calibration.following import Following
-from pipeline.loss_table import write_losses
+from pipeline.formats.loss_table import write_losses
 
 
 def _write(output: Path, rank: int, steps: int, unfinished: str = "") -> None:

@@ -11,7 +11,7 @@ from calibration.validate import validate
 from calibration.validation import CaseError, Figures, Validation, ValidationCase
 from pipeline.errors import InputError
 from pipeline.timeline import Timeline
-from simulator import Profile
+from simulator import Profile, load_profile, save_profile
 
 
 def case(name: str, predicted_s: float, measured_s: float, error_s: float = 0.001) -> ValidationCase:
@@ -96,8 +96,8 @@ def test_the_loop_closes_on_this_machine(tmp_path: Path) -> None:
     assert found.summary.mean_abs_error_peak_memory < 0.05  # memory is exact whatever the noise
     assert [entry["schedule"] for entry in document["cases"]] == ["gpipe", "dapple", "chimera"]
     assert all(abs(entry["error"]["iteration"]) < 0.5 for entry in document["cases"])
-    found.profile.save(tmp_path / "profile.json")
-    assert Profile.load(tmp_path / "profile.json").layers == found.profile.layers
+    save_profile(found.profile, tmp_path / "profile.json")
+    assert load_profile(tmp_path / "profile.json").layers == found.profile.layers
 
 
 @pytest.mark.multiprocess

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from two_hosts import ADDRESSES, NoNamespacesError, ip, two_hosts
 
-from executor.folder_lock import locked
+from executor.ranks.folder_lock import locked
 
 DEADLINE_S = 12
 _ROOT = Path(__file__).parents[2]
@@ -25,11 +25,11 @@ _PATIENCE_S = 90
 _SIZE = ("--model", "gpt-tiny", "--stages", "2", "--microbatches", "4", "--microbatch-size", "2")
 _FAULTY = """
 import calibration.training as training
-from executor.launch import launch
+from executor.ranks.launch import launch
 training.launch = lambda target, payload, **given: launch("tests.executor.faulty_targets:{}", payload, **given)
 """
 _TAKEN = """
-import executor.launch as launcher
+import executor.ranks.launch as launcher
 ports, free = [{}], launcher._free_port
 launcher._free_port = lambda: ports.pop() if ports else free()
 """

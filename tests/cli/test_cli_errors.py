@@ -135,7 +135,7 @@ def test_an_unwritable_output_is_said_before_anything_is_computed(
         raise AssertionError("computed before the output was tried")
 
     monkeypatch.setattr("simulator.simulate", must_not_run)
-    monkeypatch.setattr("executor.launch.launch", must_not_run)
+    monkeypatch.setattr("executor.ranks.launch.launch", must_not_run)
     refused(chimera(*arguments, folder_under_a_file / "out.png"), "folder", "not a directory")
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from executor.manifest import checkpoint_folder, read_manifest
-from pipeline.timeline_file import read_timeline
+from pipeline.formats.timeline_file import read_timeline
 from tests.cli.faulty_runs import (
     DEADLINE_S,
     Ended,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from simulator.profile import LayerCost, Profile, SizeCost
+from simulator.costs.profile import LayerCost, Profile, SizeCost
 
 # One layer as costly as three others: by cost a stage of its own, by number it has a companion.
 TIMES_MS = (1, 1, 1, 3)

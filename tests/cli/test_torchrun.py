@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.timeline_file import read_timeline
+from pipeline.formats.timeline_file import read_timeline
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 

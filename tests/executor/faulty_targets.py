@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from executor.context import RankContext
+from executor.iteration.stage import RealStage
 from executor.job import run_job
-from executor.stage import RealStage
+from executor.ranks.context import RankContext
 
 _CULPRIT = 1
 _AFTER = 9

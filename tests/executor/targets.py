@@ -15,13 +15,13 @@ import torch.distributed as dist
 
 from executor import checkpoint, setup
 from executor.cases import Job
-from executor.clipping import Clipping
-from executor.clock import clock_offset_ns
-from executor.context import RankContext
 from executor.data import microbatch
 from executor.evaluation import evaluate
+from executor.iteration.clipping import Clipping
 from executor.job import run_job, set_up
 from executor.modules import build_layers, loss_of
+from executor.ranks.clock import clock_offset_ns
+from executor.ranks.context import RankContext
 from executor.reference import reference
 from executor.setup import Prepared
 from executor.verify import difference

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from executor.acknowledge import acknowledgements
-from executor.inspection import message_of
+from executor.iteration.acknowledge import acknowledgements
+from executor.iteration.inspection import message_of
 from pipeline.actions import Action
 from pipeline.errors import InputError
 from pipeline.lowering import lower

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from executor.cases import Case, Job
-from executor.launch import launch
-from pipeline.files import schedule_json
+from executor.ranks.launch import launch
+from pipeline.formats.schedule_file import schedule_json
 from pipeline.models import config_dict, model_config
 from pipeline.schedules import build
 
@@ -27,7 +27,7 @@ def test_every_gloo_thread_of_a_job_is_batch_and_the_rank_itself_is_not(tmp_path
 
 
 def test_other_threads_are_left_alone() -> None:
-    from executor.background import yield_to_compute
+    from executor.iteration.background import yield_to_compute
 
     ready, done = threading.Event(), threading.Event()
     thread = threading.Thread(target=lambda: (ready.set(), done.wait()))

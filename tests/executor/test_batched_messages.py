@@ -1,7 +1,7 @@
 """Messages in batches, as NCCL needs them, on gloo: a batch waits until the one before it is served.
 
 gloo completes a send only when its receive is posted, so a wrong order hangs here as it would there.
-The same batches are what `pipeline.deadlock` checks under its "batched" semantics.
+The same batches are what `pipeline.soundness.deadlock` checks under its "batched" semantics.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from executor.cases import Case, Job
-from executor.launch import launch
+from executor.ranks.launch import launch
 from pipeline.errors import InputError
-from pipeline.files import schedule_json
+from pipeline.formats.schedule_file import schedule_json
 from pipeline.models import MLP, config_dict
 from pipeline.schedule import Option, Schedule
 from pipeline.schedules import build, catalogue

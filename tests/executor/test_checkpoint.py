@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from executor.cases import Case, Job
-from executor.launch import launch
 from executor.manifest import checkpoint_folder, read_manifest, refuse_misfit
+from executor.ranks.launch import launch
 from executor.results import losses
 from pipeline.errors import InputError, RunError
-from pipeline.files import schedule_json
+from pipeline.formats.schedule_file import schedule_json
 from pipeline.models import MLP, config_dict
 from pipeline.schedules import build
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from executor.cases import Case, Job
-from executor.launch import launch
+from executor.ranks.launch import launch
 from executor.results import timelines
 from pipeline.errors import InputError, RunError
-from pipeline.files import schedule_json
+from pipeline.formats.schedule_file import schedule_json
 from pipeline.models import GPT, config_dict
 from pipeline.schedules import build, catalogue
 

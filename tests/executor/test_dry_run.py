@@ -10,15 +10,15 @@ import torch
 import torch.distributed as dist
 
 from executor.dry_run import dry_run, refuse_mismatch
-from executor.mail import Handed
+from executor.iteration.mail import Handed
 from executor.modules import build_layers
 from pipeline.actions import COMMUNICATION, Action, Kind
 from pipeline.dependencies import peer_of
 from pipeline.errors import InputError, RunError
 from pipeline.lowering import lower
 from pipeline.models import GPT, layers
-from pipeline.repair import rendezvous_safe
 from pipeline.schedules import build, catalogue
+from pipeline.soundness.repair import rendezvous_safe
 
 MODEL = GPT("gpt", blocks=6, hidden=16, heads=2, sequence=8, vocabulary=32)
 PARAMETERS = sum(

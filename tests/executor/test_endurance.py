@@ -8,8 +8,8 @@ from statistics import median
 import pytest
 
 from executor.cases import Case, Job
-from executor.launch import launch
-from pipeline.files import schedule_json
+from executor.ranks.launch import launch
+from pipeline.formats.schedule_file import schedule_json
 from pipeline.models import MLP, config_dict
 from pipeline.schedules import build
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from executor.cases import Case, Job
-from executor.launch import launch
+from executor.ranks.launch import launch
 from pipeline.actions import Kind, Step, parse_action
 from pipeline.errors import InputError
-from pipeline.files import schedule_json
+from pipeline.formats.schedule_file import schedule_json
 from pipeline.models import BERT, CNN, GPT, MLP, ModelConfig, config_dict
 from pipeline.schedule import Schedule
 from pipeline.schedules import build, catalogue

@@ -16,11 +16,11 @@ import pytest
 
 from executor.cases import Case, Job
 from executor.journal import read_journal
-from executor.launch import launch
+from executor.ranks.launch import launch
 from executor.results import losses, partial_results, timelines
 from pipeline.actions import Kind
 from pipeline.errors import InputError, RunError
-from pipeline.files import schedule_json
+from pipeline.formats.schedule_file import schedule_json
 from pipeline.metrics import measure
 from pipeline.models import GPT, MLP, ModelConfig, config_dict
 from pipeline.schedule import Schedule

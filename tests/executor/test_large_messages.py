@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from executor.cases import Case, Job
-from executor.launch import launch
+from executor.ranks.launch import launch
 from executor.results import timelines
 from pipeline.errors import InputError
-from pipeline.files import schedule_json
+from pipeline.formats.schedule_file import schedule_json
 from pipeline.lowering import lower
 from pipeline.models import MLP, config_dict
 from pipeline.schedule import Option, Schedule

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from executor.clock import CpuClock
-from executor.mail import Mail
+from executor.iteration.mail import Mail
+from executor.ranks.clock import CpuClock
 from pipeline.actions import Action, Kind
 
 RECEIVED = [Action(1, Kind.RECV_F, number) for number in range(3)]

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from executor.cases import Case, Job
-from executor.launch import launch
 from executor.precision import precision_of
+from executor.ranks.launch import launch
 from executor.results import losses, timelines
 from pipeline.errors import InputError, UnknownNameError
-from pipeline.files import schedule_json
+from pipeline.formats.schedule_file import schedule_json
 from pipeline.models import GPT, MLP, ModelConfig, config_dict
 from pipeline.schedules import build
 

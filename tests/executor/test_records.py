@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.record import Records
+from executor.iteration.record import Records
 from executor.results import durations_ns, losses, timelines
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from executor.cases import Case, Job
-from executor.launch import launch
+from executor.ranks.launch import launch
 from pipeline.errors import InputError
-from pipeline.files import schedule_csv, schedule_json
+from pipeline.formats.schedule_file import schedule_csv, schedule_json
 from pipeline.lowering import lower
 from pipeline.models import GPT, MLP, ModelConfig, config_dict
-from pipeline.repair import rendezvous_safe
 from pipeline.schedule import Schedule
 from pipeline.schedules import build, catalogue
+from pipeline.soundness.repair import rendezvous_safe
 
 torch = pytest.importorskip("torch")
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from executor.cases import Case, Job
-from executor.launch import launch
+from executor.ranks.launch import launch
 from pipeline.errors import InputError
-from pipeline.files import schedule_json
+from pipeline.formats.schedule_file import schedule_json
 from pipeline.models import MLP, config_dict
 from pipeline.schedules import build
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from two_hosts import ADDRESSES, NoNamespacesError, ip, two_hosts
 
+from pipeline.formats.timeline_file import read_timeline
 from pipeline.schedules import build
-from pipeline.timeline_file import read_timeline
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 

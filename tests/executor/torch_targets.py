@@ -12,9 +12,9 @@ from torch.distributed.pipelining import PipelineStage
 from torch.distributed.pipelining.schedules import _PipelineScheduleRuntime
 
 from executor.cases import Job
-from executor.context import RankContext
 from executor.job import set_up
 from executor.modules import loss_of, stage_module
+from executor.ranks.context import RankContext
 from executor.setup import Prepared
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError, ScheduleError
-from pipeline.files import schedule_csv
+from pipeline.formats.schedule_file import schedule_csv
 from pipeline.schedules import build
 
 

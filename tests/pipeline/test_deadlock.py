@@ -11,9 +11,9 @@ from pipeline.checks import check_plan
 from pipeline.dependencies import peer_of
 from pipeline.errors import DeadlockError, InputError, ScheduleError
 from pipeline.lowering import lower
-from pipeline.repair import rendezvous_safe
 from pipeline.schedule import Plan, Schedule
 from pipeline.schedules import build, catalogue
+from pipeline.soundness.repair import rendezvous_safe
 
 
 def plan_of(

@@ -6,9 +6,9 @@ import pytest
 from grids import DEVICES, NAMES, admitted, some_counts
 
 from pipeline.checks import check
-from pipeline.deadlock import check_plan
 from pipeline.lowering import lower
-from pipeline.repair import rendezvous_safe
+from pipeline.soundness.deadlock import check_plan
+from pipeline.soundness.repair import rendezvous_safe
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,7 +13,7 @@ import pytest
 from pipeline.actions import Kind, parse_action
 from pipeline.checks import check, check_plan
 from pipeline.errors import ChimeraError, InputError, ScheduleError, UnknownNameError
-from pipeline.files import read_placement, read_plan, read_schedule, schedule_csv, schedule_json
+from pipeline.formats.schedule_file import read_placement, read_plan, read_schedule, schedule_csv, schedule_json
 from pipeline.lowering import lower
 from pipeline.schedule import Schedule
 from pipeline.schedules import build, catalogue

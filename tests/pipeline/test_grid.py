@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.actions import Action, Kind, Overlap
-from pipeline.grid import text_grid
+from pipeline.formats.grid import text_grid
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
 

@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.actions import parse_action
 from pipeline.errors import InputError
+from pipeline.formats.timeline_file import read_timeline, timeline_json, write_timeline
 from pipeline.schedules import build
 from pipeline.timeline import MemoryEvent, Span, Timeline
-from pipeline.timeline_file import read_timeline, timeline_json, write_timeline
 from simulator import Profile, simulate
 
 

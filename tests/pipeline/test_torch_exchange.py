@@ -13,11 +13,11 @@ import pytest
 
 from pipeline.checks import check, check_plan
 from pipeline.errors import ChimeraError, DeadlockError, InputError, ScheduleError
-from pipeline.files import read_plan, read_schedule, schedule_csv
+from pipeline.formats.schedule_file import read_plan, read_schedule, schedule_csv
 from pipeline.lowering import lower
-from pipeline.repair import rendezvous_safe
 from pipeline.schedule import Plan, Schedule
 from pipeline.schedules import build, catalogue
+from pipeline.soundness.repair import rendezvous_safe
 
 schedules = pytest.importorskip("torch.distributed.pipelining.schedules")
 

@@ -6,9 +6,9 @@ from itertools import pairwise
 from typing import Any
 
 from pipeline.actions import Action, Kind
+from pipeline.formats.trace import chrome_trace
 from pipeline.schedules import build
 from pipeline.timeline import MemoryEvent, Source, Span, Timeline, Transfer
-from pipeline.trace import chrome_trace
 from simulator import Profile, simulate
 
 F, B = Kind.F, Kind.B

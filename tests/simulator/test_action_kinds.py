@@ -15,10 +15,10 @@ from pipeline.lowering import lower
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from simulator import Profile, simulate
-from simulator import engine as reference
-from simulator.compiled import CompiledWorkload
-from simulator.durations import Durations
-from simulator.profile import LayerCost, LinkCost, Locality, Overheads, SizeCost
+from simulator.compiled.longest_path import CompiledWorkload
+from simulator.costs.durations import Durations
+from simulator.costs.profile import LayerCost, LinkCost, Locality, Overheads, SizeCost
+from simulator.events import engine as reference
 from simulator.workload import Workload
 
 SIZED = Profile(

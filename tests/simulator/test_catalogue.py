@@ -10,11 +10,11 @@ from pipeline.errors import InputError
 from pipeline.lowering import lower
 from pipeline.schedule import Schedule
 from pipeline.schedules import build, catalogue
-from simulator import engine as reference
 from simulator import simulate
-from simulator.compiled import CompiledWorkload, contention
-from simulator.durations import Durations
-from simulator.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, Profile, SizeCost
+from simulator.compiled.longest_path import CompiledWorkload, contention
+from simulator.costs.durations import Durations
+from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, Profile, SizeCost
+from simulator.events import engine as reference
 from simulator.workload import Workload
 
 COST = SizeCost(

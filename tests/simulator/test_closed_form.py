@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from simulator import Profile, simulate
-from simulator.closed_form import ClosedForm, Undefined, closed_form, critical_counts
-from simulator.profile import AllReduceCost, LayerCost, LinkCost, SizeCost
+from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, SizeCost
+from simulator.reasons.closed_form import ClosedForm, Undefined, closed_form, critical_counts
 
 
 def test_figure_6() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.collectives import all_reduce_ns
-from simulator.profile import Algorithm, AllReduceCost, MeasuredReduce
+from simulator.costs.collectives import all_reduce_ns
+from simulator.costs.profile import Algorithm, AllReduceCost, MeasuredReduce
 
 
 @pytest.mark.parametrize(

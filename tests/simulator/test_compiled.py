@@ -15,11 +15,11 @@ from pipeline.lowering import lower
 from pipeline.schedule import Plan, Schedule
 from pipeline.schedules import build
 from simulator import Profile, simulate
-from simulator import engine as reference
-from simulator.compiled import CompiledWorkload
-from simulator.durations import Durations
+from simulator.compiled.longest_path import CompiledWorkload
+from simulator.costs.durations import Durations
+from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
+from simulator.events import engine as reference
 from simulator.predict import Engine
-from simulator.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
 from simulator.sampling import as_rows, draw
 from simulator.workload import Workload
 

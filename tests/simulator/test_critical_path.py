@@ -13,11 +13,11 @@ from pipeline.errors import InputError
 from pipeline.lowering import lower
 from pipeline.schedules import build, catalogue
 from simulator import Profile
-from simulator import engine as reference
-from simulator.critical_path import critical_path
-from simulator.durations import Durations
-from simulator.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
-from simulator.time_shares import device_shares
+from simulator.costs.durations import Durations
+from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
+from simulator.events import engine as reference
+from simulator.reasons.critical_path import critical_path
+from simulator.reasons.time_shares import device_shares
 from simulator.workload import Workload
 
 
@@ -102,7 +102,7 @@ def test_a_queue_on_the_link_is_the_reason() -> None:
 
 
 def test_blocking_messages_are_refused() -> None:
-    from pipeline.repair import rendezvous_safe
+    from pipeline.soundness.repair import rendezvous_safe
 
     schedule, profile = build("dapple", stages=4, microbatches=4), Profile.uniform(p2p="1ms")
     workload = Workload(rendezvous_safe(lower(schedule)), profile, Durations(schedule, profile))

@@ -16,7 +16,7 @@ from pipeline.schedule import Plan, Schedule
 from pipeline.schedules import build
 from pipeline.timeline import Timeline
 from simulator import Profile, simulate
-from simulator.profile import AllReduceCost, LayerCost, LinkCost, Overheads, SizeCost, Topology
+from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, Overheads, SizeCost, Topology
 
 times = st.integers(0, 2000)
 schedules = st.one_of(

@@ -11,10 +11,10 @@ from grids import DEVICES, NAMES, admitted, some_counts
 from pipeline.lowering import lower
 from pipeline.schedule import Schedule
 from simulator import Profile, simulate
-from simulator import engine as reference
-from simulator.compiled import CompiledWorkload
-from simulator.durations import Durations
-from simulator.profile import LayerCost, SizeCost
+from simulator.compiled.longest_path import CompiledWorkload
+from simulator.costs.durations import Durations
+from simulator.costs.profile import LayerCost, SizeCost
+from simulator.events import engine as reference
 from simulator.workload import Workload
 
 F, I, W = 300, 310, 290

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.schedules import build
 from simulator import Profile, simulate
-from simulator.explain import Explanation, explain_prediction
-from simulator.profile import AllReduceCost, LayerCost, LinkCost, Overheads, SizeCost, Topology
+from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, Overheads, SizeCost, Topology
+from simulator.reasons.explain import Explanation, explain_prediction
 
 BASE = Profile.uniform(forward=1000, backward=2000)
 

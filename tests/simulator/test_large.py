@@ -12,12 +12,12 @@ from pipeline.errors import InputError
 from pipeline.schedule import Schedule, Sync
 from pipeline.schedules import build, catalogue
 from simulator import Profile, simulate
-from simulator.bounds import bound_ns
-from simulator.durations import Durations
+from simulator.costs.durations import Durations
+from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
 from simulator.large import prediction as large_prediction
 from simulator.large.memory import peak_bytes
 from simulator.large.run import run_large
-from simulator.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
+from simulator.reasons.bounds import bound_ns
 from tests.strategies import schedules
 
 PROFILE = replace(

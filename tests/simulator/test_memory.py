@@ -13,8 +13,8 @@ from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from pipeline.timeline import Timeline
 from simulator import Profile, simulate
+from simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
 from simulator.memory import memory_peak
-from simulator.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
 
 FRAMEWORK, INPUT = 1_000_000, 7
 COST = SizeCost(

@@ -15,7 +15,7 @@ from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from pipeline.timeline import Category, Span, Timeline
 from simulator import Profile, simulate
-from simulator.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
+from simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
 from tests.strategies import schedules
 
 # Even sizes: half a micro-batch, and one of two that were doubled, come out whole.

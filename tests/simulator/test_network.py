@@ -19,11 +19,11 @@ from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from pipeline.timeline import Span
 from simulator import Profile, simulate
-from simulator import engine as reference
-from simulator.collectives import all_reduce_ns, cost_among
-from simulator.compiled import CompiledWorkload, contention
-from simulator.durations import Durations
-from simulator.profile import AllReduceCost, LayerCost, LinkCost, MeasuredReduce, SizeCost, SlowLink, Topology
+from simulator.compiled.longest_path import CompiledWorkload, contention
+from simulator.costs.collectives import all_reduce_ns, cost_among
+from simulator.costs.durations import Durations
+from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, MeasuredReduce, SizeCost, SlowLink, Topology
+from simulator.events import engine as reference
 from simulator.workload import Workload
 
 some = schedules(("gpipe", "dapple", "interleaved", "chimera", "zb-h1"), max_stages=6, max_microbatches=8)

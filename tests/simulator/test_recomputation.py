@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.files import read_schedule, schedule_json
+from pipeline.formats.schedule_file import read_schedule, schedule_json
 from pipeline.schedules import build
 from simulator import Profile, simulate
-from simulator.profile import LayerCost, SizeCost
+from simulator.costs.profile import LayerCost, SizeCost
 
 FORWARD, BACKWARD, ACTIVATIONS, INPUT = 1000, 2100, 500, 31
 COST = SizeCost(1, FORWARD, BACKWARD, activation_bytes=ACTIVATIONS, boundary_bytes=INPUT)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pipeline.lowering import lower
 from pipeline.schedules import build
 from simulator import Profile, predict, simulate
-from simulator import engine as reference
-from simulator.compiled import CompiledWorkload
-from simulator.durations import Durations
-from simulator.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
+from simulator.compiled.longest_path import CompiledWorkload
+from simulator.costs.durations import Durations
+from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
+from simulator.events import engine as reference
 from simulator.recent import Recent
 from simulator.structure import STRUCTURES
 from simulator.workload import Workload

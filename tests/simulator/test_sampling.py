@@ -15,12 +15,12 @@ from pipeline.lowering import lower
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from simulator import Prediction, Profile, simulate
-from simulator import engine as reference
-from simulator.compiled import CompiledWorkload, contention
-from simulator.durations import Durations
+from simulator.compiled.longest_path import CompiledWorkload, contention
+from simulator.costs.durations import Durations
+from simulator.costs.profile import AllReduceCost, Jitter, LayerCost, LinkCost, OptimizerCost, SizeCost
+from simulator.costs.profile_file import document, parse
+from simulator.events import engine as reference
 from simulator.intervals import beats
-from simulator.profile import AllReduceCost, Jitter, LayerCost, LinkCost, OptimizerCost, SizeCost
-from simulator.profile_file import document, parse
 from simulator.sampling import draw, drawn
 from simulator.workload import Workload
 

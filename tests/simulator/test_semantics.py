@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pipeline.checks import check_plan
 from pipeline.errors import DeadlockError, InputError
 from pipeline.lowering import lower
-from pipeline.replay import Semantics
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
+from pipeline.soundness.replay import Semantics
 from simulator import Profile, simulate
 
 schedules = st.one_of(

@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from simulator import Profile, simulate
-from simulator.profile import AllReduceCost
+from simulator.costs.profile import AllReduceCost
 
 
 def copies(counts: tuple[int, ...]) -> Schedule:

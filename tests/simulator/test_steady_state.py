@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.actions import Kind, parse_action
-from pipeline.deadlock import check_waits
 from pipeline.schedule import Plan, Schedule
 from pipeline.schedules import build
+from pipeline.soundness.deadlock import check_waits
 from pipeline.unroll import unrolled, unrolled_plan
 from simulator import Profile, simulate
+from simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
 from simulator.predict import Engine
-from simulator.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
 
 ASYNCHRONOUS = ["pipedream", "pipedream-2bw"]
 ENGINES: tuple[Engine, ...] = ("simpy", "compiled")

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.schedules import build
 from simulator import Profile, simulate
-from simulator.profile import Jitter
+from simulator.costs.profile import Jitter
 
 
 def test_the_typical_timeline_lasts_as_long_as_the_median_draw() -> None:

@@ -8,7 +8,7 @@ from pipeline.errors import InputError
 from pipeline.schedules import build
 from pipeline.timeline import MemoryEvent
 from simulator import Profile, simulate
-from simulator.explain import explain_prediction
+from simulator.reasons.explain import explain_prediction
 from simulator.what_if import out_of_memory
 
 PROFILE = Profile.uniform(forward=1000, backward=2000)

@@ -15,8 +15,8 @@ import pytest
 
 from executor.cluster import Cluster, Job, Task, cancel, load_cluster, render, submit, wait
 from executor.cluster.status import TaskState
+from pipeline.formats.timeline_file import read_timeline
 from pipeline.schedules import build
-from pipeline.timeline_file import read_timeline
 
 pytestmark = [pytest.mark.slurm, pytest.mark.multiprocess, pytest.mark.usefixtures("cluster")]
 

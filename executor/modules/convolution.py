@@ -1,0 +1,71 @@
+"""Convolutions whose weight gradient can be put off: one half of torch's own backward at a time."""
+
+from __future__ import annotations
+
+__all__ = ["Convolution"]
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from executor.modules.deferral import Deferring, as_autocast
+
+
+class Convolution(nn.Conv2d, Deferring):
+    """torch's convolution, square, without bias, padded to keep the image; with a sink it leaves its weight gradient there."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[B, in, H, W] -> [B, out, H / stride, W / stride], rounded up."""
+        if not self.defers:
+            return functional.conv2d(inputs, self.weight, None, self.stride, self.padding)
+        given = as_autocast((inputs, self.weight))
+        result: Tensor = _Deferred.apply(*given, self)  # type: ignore[no-untyped-call]
+        return result
+
+
+class _ConvolutionWork(NamedTuple):
+    """See `executor.modules.deferral.WeightWork`."""
+
+    layer: Convolution
+    inputs: Tensor
+    gradient: Tensor
+
+    def run(self) -> None:
+        """Adds the gradient of the weight to that of the layer."""
+        weight = self.layer.weight
+        with torch.no_grad():
+            _, found = _backward(self.layer, self.gradient, self.inputs, weight.to(self.inputs.dtype), of_input=False)
+            assert found is not None
+            weight.grad = found.to(weight.dtype) if weight.grad is None else weight.grad.add_(found)
+
+
+class _Deferred(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, layer: Convolution) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        ctx.layer = layer
+        return functional.conv2d(inputs, weight, None, layer.stride, layer.padding)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
+        inputs, weight = ctx.saved_tensors
+        ctx.layer.sink.put(_ConvolutionWork(ctx.layer, inputs.detach(), gradient))
+        if not ctx.needs_input_grad[0]:
+            return None, None, None
+        return _backward(ctx.layer, gradient, inputs, weight, of_input=True)[0], None, None
+
+
+def _backward(
+    layer: Convolution, gradient: Tensor, inputs: Tensor, weight: Tensor, *, of_input: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradient of the input, or else that of the weight; the weight's shape is what the latter needs of it."""
+    wanted = [of_input, not of_input, False]
+    found: tuple[Tensor | None, Tensor | None, None] = torch.ops.aten.convolution_backward(
+        gradient, inputs, weight, None, layer.stride, layer.padding, layer.dilation, False, [0, 0], layer.groups, wanted
+    )
+    return found[0], found[1]

@@ -1,0 +1,1 @@
+"""A rank's life: started, met, watched over and ended, whatever happens."""

@@ -1,0 +1,1 @@
+"""Schedules, plans, timelines and traces as text and files."""

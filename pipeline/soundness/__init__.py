@@ -1,0 +1,1 @@
+"""What makes a schedule sound, and a plan safe to run."""

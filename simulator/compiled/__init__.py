@@ -1,0 +1,1 @@
+"""The compiled engine: the plan as a graph, solved for many cost samples at once."""

@@ -1,0 +1,145 @@
+"""The compiled engine: the same plan as one longest-path problem, solved for many cost samples at once.
+
+Where links are private and all-reduces cannot overtake one another, every moment of an iteration is
+a maximum of earlier moments plus constants: the device's previous action, the messages it needs,
+the message before it on the same link. The graph is built once from a workload; numpy then walks it
+level by level, all samples of a level together. Times are integers and equal the reference
+engine's, moment by moment. What contends (shared NICs, all-reduces of groups that share only some
+devices, cores shared by devices) is refused with the reason.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CompiledWorkload", "contention"]
+
+from itertools import chain, combinations, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from simulator.compiled.graph import ALONE, Graph, Moments, graph_of
+from simulator.compiled.levels import Weights, walk_levels, walk_nodes
+from simulator.events import engine as reference
+from simulator.events.sharing import sharing_reason
+from simulator.sampling import varies_between_devices
+from simulator.times import Times
+from simulator.workload import REDUCE, STEP, Workload
+
+Integers = NDArray[np.int64]
+_CHUNK_BYTES, _MOST_BYTES = 16 * 2**20, 128 * 2**20
+"""of moments held at once, and where that is fewer than `_ENOUGH` samples"""
+_ENOUGH = 256
+"""samples with which numpy's calls cost little beside their work"""
+_BLOCK = 64
+"""samples turned round at once: columns of thousands of samples would evict one another from the cache"""
+_NARROW = 45
+"""nodes a level below which a single sample is walked faster node by node than level by level"""
+
+
+def contention(workload: Workload) -> str | None:
+    """Why the compiled engine cannot answer for this workload, or None if it can."""
+    if workload.network.contention:
+        return workload.network.contention
+    shared = sharing_reason(workload)
+    if shared:
+        return shared
+    collectives = [c for c in workload.collectives if c.duration_ns]
+    groups = {frozenset(collective.members) for collective in collectives}
+    for ours, theirs in combinations(groups, 2):
+        if ours & theirs:
+            return f"all-reduces over devices {sorted(ours)} and {sorted(theirs)} can overtake one another"
+    orders: dict[frozenset[int], list[int]] = {}
+    for device, ops in enumerate(workload.ops):
+        launched = [op.target for op in ops if op.code is REDUCE and workload.collectives[op.target].duration_ns]
+        if launched and orders.setdefault(frozenset(workload.collectives[launched[0]].members), launched) != launched:
+            return f"device {device} launches its all-reduces in another order than its group"
+    return None
+
+
+class CompiledWorkload:
+    """The graph of a workload and its costs; raises InputError with the reason if something in it contends."""
+
+    def __init__(self, workload: Workload) -> None:
+        reason = contention(workload)
+        if reason:
+            raise InputError("engine 'compiled'", f"cannot answer: {reason}", "use --engine simpy")
+        self.workload = workload
+        kinds, collectives = workload.message_kinds, workload.collectives
+        delay = ALONE if varies_between_devices(workload) else 0
+        queued, timed = [1 if kind.resources else delay for kind in kinds], [bool(c.duration_ns) for c in collectives]
+        self.graph: Graph = graph_of(workload.structure, tuple(queued), tuple(timed))
+        if self.graph.stuck:
+            reference.run(workload)
+            raise AssertionError("the reference engine finishes what the compiled one cannot")
+        wires = [(kind.send_overhead_ns, kind.receive_overhead_ns, kind.occupancy_ns) for kind in kinds]
+        self._weights = Weights(self.graph, self.graph.sums(workload.profile.overheads.dispatch_ns, wires))
+        self._work = np.fromiter(chain.from_iterable(workload.work_ns), np.int64)
+        own = [[0], self._work, [kind.occupancy_ns for kind in kinds], [c.duration_ns for c in collectives]]
+        durations = np.concatenate([np.array(part, np.int64) for part in own])
+        self._base = durations[self.graph.own] + self._weights.both
+        codes = np.fromiter((op.code for ops in workload.ops for op in ops), np.int64)
+        steps = self.graph.ends[codes == STEP]
+        self._drawable = np.concatenate([self.graph.computed, steps, self.graph.arrived.nodes, self.graph.reduced])
+        """the nodes whose durations `simulator.sampling.draw` draws, in the order of its columns"""
+
+    def iteration_ns(self, work_ns: Integers) -> Integers:
+        """Iteration times for samples of durations, shape (samples, columns): see `simulator.sampling.draw`."""
+        if len(work_ns) == 1:
+            values, nodes = self._base.copy(), self._drawable[: work_ns.shape[1]]
+            values[nodes] = work_ns[0] + self._weights.both[nodes]
+            return self._end_of(self._moments(values)[:, None])
+        size = 8 * len(self._base)
+        chunk = min(max(_BLOCK, _CHUNK_BYTES // size, min(_ENOUGH, _MOST_BYTES // size)), len(work_ns))
+        # One room for all chunks: the kernel would hand out (and clear) every page of each anew.
+        room, found = np.empty(len(self._base) * chunk, np.int64), np.empty(len(work_ns), np.int64)
+        for begin in range(0, len(work_ns), chunk or 1):
+            found[begin : begin + chunk] = self._drawn(work_ns[begin : begin + chunk], room)
+        return found
+
+    def _drawn(self, work_ns: Integers, room: Integers) -> Integers:
+        """Iteration times of a chunk that is walked at once."""
+        computed, shape = self._drawable[: work_ns.shape[1]], (len(self._base), len(work_ns))
+        values = room[: shape[0] * shape[1]].reshape(shape)
+        values[:] = self._base[:, None]
+        both = self._weights.both[computed]
+        for begin in range(0, len(work_ns), _BLOCK):
+            values[computed, begin : begin + _BLOCK] = (work_ns[begin : begin + _BLOCK] + both).T
+        walk_levels(self._weights, values)
+        return self._end_of(values)
+
+    def _moments(self, values: Integers) -> Integers:
+        """Of one sample."""
+        if len(values) < _NARROW * len(self.graph.paired):
+            return walk_nodes(self._weights, values)
+        column = values[:, None].copy()
+        walk_levels(self._weights, column)
+        found: Integers = column[:, 0]
+        return found
+
+    def _end_of(self, values: Integers) -> Integers:
+        ends = values[self.graph.last.nodes] + self._weights.sums[self.graph.last.sums][:, None]
+        found: Integers = ends.max(axis=0) + self.workload.profile.overheads.iteration_ns
+        return found
+
+    def times(self) -> Times:
+        """All moments of the expected case, as the reference engine gives them."""
+        values, graph = self._moments(self._base), self.graph
+        times = Times.of(self.workload)
+        times.posted, times.sent = self._at(values, graph.posted), self._at(values, graph.sent)
+        times.arrived, times.needed = self._at(values, graph.arrived), self._at(values, graph.needed)
+        ends = np.where(graph.ends >= 0, values[graph.ends], -1)
+        starts = np.where(graph.ends >= 0, ends - self._work, -1)
+        bounds = [0, *np.cumsum([len(row) for row in self.workload.ops]).tolist()]
+        times.starts = [starts[first:last].tolist() for first, last in pairwise(bounds)]
+        times.ends = [ends[first:last].tolist() for first, last in pairwise(bounds)]
+        finished = values[graph.reduced].tolist()
+        times.reduces = [(end - c.duration_ns, end) for end, c in zip(finished, self.workload.collectives, strict=True)]
+        times.end_ns = int(self._end_of(values[:, None])[0])
+        return times
+
+    def _at(self, values: Integers, moments: Moments) -> list[int]:
+        found: list[int] = np.where(
+            moments.nodes >= 0, values[moments.nodes] + self._weights.sums[moments.sums], -1
+        ).tolist()
+        return found

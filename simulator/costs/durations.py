@@ -1,0 +1,125 @@
+"""How long each action of a schedule takes on its device, and how large its messages are."""
+
+from __future__ import annotations
+
+__all__ = ["Durations"]
+
+from collections.abc import Sequence
+
+from pipeline.actions import Action, Kind, Step
+from pipeline.schedule import Schedule
+from simulator.costs.profile import Profile
+from simulator.costs.stage_costs import StageCosts, cost_assumptions, default_microbatch_size, stage_costs
+
+
+class Durations:
+    """Costs of one schedule on one profile at one micro-batch size; integer nanoseconds and bytes.
+
+    A doubled forward costs what a micro-batch of twice the size costs, half a backward what half
+    the size costs. In stages that recompute, a backward (B or I) takes the forward's time on top.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        profile: Profile,
+        microbatch_size: int | None = None,
+        partition: Sequence[int] | None = None,
+    ) -> None:
+        self.schedule, self.profile = schedule, profile
+        self.microbatch_size = microbatch_size or default_microbatch_size(profile)
+        # A per-stage profile's costs are those of a whole micro-batch, whatever its size.
+        unit = default_microbatch_size(profile) if profile.per_stage else self.microbatch_size
+        self._unit = unit
+        self._partition = partition
+        self._tables: dict[float, tuple[StageCosts, ...]] = {}
+        self._memo: dict[tuple[int, str, bool, bool], int] = {}
+        self._split = _split(schedule) if profile.locality.forward_for_split != 1.0 else frozenset()
+        self.table(1.0)
+
+    def table(self, share: float) -> tuple[StageCosts, ...]:
+        """Costs of all stages for `share` (0.5, 1 or 2) of a micro-batch."""
+        if share not in self._tables:
+            self._tables[share] = stage_costs(self.profile, self.schedule.stages, self._unit * share, self._partition)
+        return self._tables[share]
+
+    def stage(self, stage: int, share: float = 1.0) -> StageCosts:
+        """Costs of one stage for `share` of a micro-batch."""
+        return self.table(share)[stage]
+
+    def compute_ns(self, action: Step) -> int:
+        """Duration of a computation by itself, overheads of the profile included."""
+        return self._joined(action, [self._part_ns(part) for part in action.parts])
+
+    def compute_in_order_ns(self, action: Step, previous: Step | None) -> int:
+        """The same after `previous` on the same device: see `simulator.costs.profile.Locality`."""
+        factor = self._locality(action, previous)
+        if factor == 1.0 and not self._split:
+            return self.compute_ns(action)
+        times = [self._part_ns(part) * self._preparing(part) for part in action.parts]
+        return round(factor * self._joined(action, times))
+
+    def _joined(self, action: Step, times: Sequence[float]) -> int:
+        if len(times) == 1:
+            return round(times[0])
+        factor = self.profile.overheads.overlap_factor
+        return round(sum(times) if factor == 1.0 else factor * sum(times))
+
+    def _preparing(self, part: Action) -> float:
+        """The factor of a forward whose backward is split."""
+        if part.kind is not Kind.F or (part.stage, part.microbatch) not in self._split:
+            return 1.0
+        return self.profile.locality.forward_for_split
+
+    def _locality(self, action: Step, previous: Step | None) -> float:
+        if previous is None:
+            return 1.0
+        kind, before = action.kind, previous.kind
+        if kind is Kind.F and before in (Kind.B, Kind.W):
+            return self.profile.locality.forward_after_backward
+        if kind in (Kind.B, Kind.I) and before is Kind.F and action.parts[0][::2] == previous.parts[0][::2]:
+            return self.profile.locality.backward_after_own_forward
+        return 1.0
+
+    def _part_ns(self, part: Action) -> int:
+        stage, kind, _, also, half = part
+        key = (stage, kind, also >= 0, half >= 0)
+        found = self._memo.get(key)
+        if found is None:
+            found = self._memo[key] = self._compute_part(stage, kind, share_of(part))
+        return found
+
+    def _compute_part(self, stage: int, kind: Kind, share: float) -> int:
+        costs, overheads = self.stage(stage, share), self.profile.overheads
+        if kind is Kind.F:
+            return max(costs.forward_ns + overheads.forward_overhead_ns, 0)
+        again = costs.forward_ns if self.schedule.recomputes(stage) else 0
+        if kind is Kind.B:
+            return max(costs.backward_ns + again + overheads.backward_overhead_ns, 0)
+        if kind is Kind.I:
+            return max(costs.backward_input_ns + again + overheads.backward_overhead_ns, 0)
+        return costs.backward_weight_ns
+
+    def step_ns(self, stage: int) -> int:
+        """Duration of a stage's optimizer step."""
+        return self.stage(stage).optimizer_ns
+
+    def message_bytes(self, receive: Action) -> int:
+        """Size of a message, by its receiving action: the stage's input, or the gradient of its output."""
+        costs = self.stage(receive.stage, share_of(receive))
+        return costs.input_bytes if receive.kind is Kind.RECV_F else costs.boundary_bytes
+
+    def assumptions(self) -> tuple[str, ...]:
+        """What had to be assumed about compute costs."""
+        return cost_assumptions(self.profile, self.schedule, [share * self._unit for share in self._tables])
+
+
+def _split(schedule: Schedule) -> frozenset[tuple[int, int]]:
+    """The (stage, micro-batch) whose backward comes as I and W."""
+    parts = (part for row in schedule.actions for action in row for part in action.parts)
+    return frozenset((part.stage, part.microbatch) for part in parts if part.kind is Kind.W)
+
+
+def share_of(action: Action) -> float:
+    """How much of a micro-batch an action processes: 1, 2 when doubled, 0.5 for a half backward."""
+    return 2.0 if action.also >= 0 else 0.5 if action.half >= 0 else 1.0

@@ -1,0 +1,225 @@
+"""A cost profile: what a model's layers cost on a machine, and what everything around them costs.
+
+Times are integer nanoseconds and sizes integer bytes. The annotations (`Count`, `Spread` ...) state
+the ranges; `simulator.costs.profile_file` enforces them where a file is read.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Algorithm",
+    "AllReduceCost",
+    "Jitter",
+    "LayerCost",
+    "LinkClass",
+    "LinkCost",
+    "Locality",
+    "MeasuredReduce",
+    "OptimizerCost",
+    "Overheads",
+    "Profile",
+    "SizeCost",
+    "SlowLink",
+    "Topology",
+]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge, Gt, Le, MinLen
+
+from pipeline.errors import InputError
+from pipeline.units import parse_ns
+from simulator.costs.network_costs import (
+    Algorithm,
+    AllReduceCost,
+    Count,
+    Factor,
+    LinkClass,
+    LinkCost,
+    MeasuredReduce,
+    SlowLink,
+    Topology,
+)
+
+if TYPE_CHECKING:
+    pass
+
+Spread = Annotated[float, Ge(0)]
+
+
+@dataclass(frozen=True, slots=True)
+class SizeCost:
+    """One layer at one micro-batch size (samples). `None` means not measured.
+
+    `backward_ns` is the full backward, `backward_input_ns` + `backward_weight_ns` the split one; at
+    least one of the two is known. Spreads are robust relative standard deviations.
+    `activation_bytes` is what autograd keeps for the backward (the layer's input included),
+    `boundary_bytes` the output, workspaces what an action needs only while it runs.
+    """
+
+    microbatch_size: Annotated[int, Ge(1)]
+    forward_ns: Count
+    backward_ns: Count | None = None
+    backward_input_ns: Count | None = None
+    backward_weight_ns: Count | None = None
+    forward_spread: Spread = 0.0
+    backward_spread: Spread = 0.0
+    activation_bytes: Count = 0
+    boundary_bytes: Count = 0
+    forward_workspace_bytes: Count = 0
+    backward_workspace_bytes: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """One indivisible piece of the model, its weights, and its costs by ascending micro-batch size.
+
+    `repeat` equal layers in a row need be written once.
+    """
+
+    name: str
+    costs: Annotated[tuple[SizeCost, ...], MinLen(1)]
+    kind: str = "block"
+    parameters: Count = 0
+    parameter_bytes: Count = 0
+    repeat: Annotated[int, Ge(1)] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerCost:
+    """The optimizer step of a stage: constant + parameters x ns; and what it keeps per parameter."""
+
+    constant_ns: Count = 0
+    ns_per_parameter: Annotated[float, Ge(0)] = 0.0
+    state_bytes_per_parameter: Annotated[float, Ge(0)] = 0.0
+    gradient_bytes_per_parameter: Annotated[float, Ge(0)] = 4.0
+    gradients_persist: bool = True
+    """whether gradient buffers live through the whole iteration or from the first backward on"""
+
+
+@dataclass(frozen=True, slots=True)
+class Overheads:
+    """Costs that belong to no layer.
+
+    `dispatch_ns` is host time before every compute action, outside its span; the forward and
+    backward overheads are corrections inside it (from a pipelined calibration; may be negative).
+    An overlapped pair takes `overlap_factor` x (F + B). `iteration_ns` ends every iteration.
+    """
+
+    dispatch_ns: Count = 0
+    forward_overhead_ns: int = 0
+    backward_overhead_ns: int = 0
+    overlap_factor: Annotated[float, Gt(0)] = 1.0
+    iteration_ns: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Locality:
+    """Factors on a computation by what its device computed before it, and by what it prepares.
+
+    A forward after a backward writes into memory that was just freed; a backward right after its own
+    forward finds its activations still in the cache. On CPUs both run faster than the same work on
+    memory not touched for long (GPipe's forwards, say). A forward whose backward comes in two parts
+    arranges for that in every layer, which costs host time. 1 means no difference.
+    """
+
+    forward_after_backward: Annotated[float, Gt(0)] = 1.0
+    backward_after_own_forward: Annotated[float, Gt(0)] = 1.0
+    forward_for_split: Annotated[float, Gt(0)] = 1.0
+
+    @property
+    def least(self) -> float:
+        """The smallest factor that any order of actions can earn."""
+        return min(1.0, self.forward_for_split) * min(1.0, self.forward_after_backward, self.backward_after_own_forward)
+
+
+@dataclass(frozen=True, slots=True)
+class Jitter:
+    """How durations vary. `action_quantiles` are evenly spaced quantiles, minimum to maximum, of
+    the relative residual (duration / expected - 1) of an action; without them a log-normal of the
+    layers' spread is drawn. `device_spread` and `iteration_spread` are log-normal factors drawn
+    once per device and once per iteration (drift of the machine). Messages, all-reduces and
+    optimizer steps have a log-normal factor each. In every iteration a device is, with
+    `straggler_probability`, a straggler that takes `straggler_factor` times as long.
+    """
+
+    action_quantiles: tuple[Annotated[float, Gt(-1)], ...] = ()
+    device_spread: Spread = 0.0
+    iteration_spread: Spread = 0.0
+    message_spread: Spread = 0.0
+    all_reduce_spread: Spread = 0.0
+    optimizer_spread: Spread = 0.0
+    straggler_probability: Annotated[float, Ge(0), Le(1)] = 0.0
+    straggler_factor: Factor = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a model's layers and their surroundings cost on one machine, and where that comes from.
+
+    `model` is a config as `pipeline.models.config_dict` writes it, or None. With `per_stage` the
+    single layer stands for every stage whatever the depth, at whatever micro-batch size.
+    """
+
+    name: str
+    layers: Annotated[tuple[LayerCost, ...], MinLen(1)]
+    model: Mapping[str, Any] | None = None
+    per_stage: bool = False
+    partition: tuple[Annotated[int, Ge(1)], ...] | None = None
+    """layers per stage, for schedules of that many stages; otherwise a balanced partition"""
+    input_bytes_per_sample: Count = 0
+    links: Mapping[LinkClass, LinkCost] = field(default_factory=dict)
+    topology: Topology = field(default_factory=Topology)
+    all_reduce: AllReduceCost = field(default_factory=AllReduceCost)
+    optimizer: OptimizerCost = field(default_factory=OptimizerCost)
+    overheads: Overheads = field(default_factory=Overheads)
+    locality: Locality = field(default_factory=Locality)
+    framework_bytes: Count = 0
+    jitter: Jitter = field(default_factory=Jitter)
+    cores: Annotated[int, Ge(1)] | None = None
+    """cores that all devices of one host share; None: every device has its own"""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def uniform(
+        cls,
+        forward: str | int = "1ms",
+        backward: str | int | None = None,
+        *,
+        backward_input: str | int | None = None,
+        backward_weight: str | int | None = None,
+        p2p: str | int = "0ms",
+    ) -> Profile:
+        """Equal stages, for unit studies; durations with units or integer nanoseconds.
+
+        `p2p` is a pure latency on every edge between different devices: the sender is not held and
+        messages do not queue. A micro-batch costs the same whatever its size. Without any backward
+        it takes twice the forward. Raises InputError for one half without the other.
+        """
+        if (backward_input is None) != (backward_weight is None):
+            raise InputError(
+                "backward input and backward weight", "only one of the two is given", "give both, or --backward alone"
+            )
+        if backward is None and backward_input is None:
+            backward = 2 * _ns(forward)
+        cost = SizeCost(
+            microbatch_size=1,
+            forward_ns=_ns(forward),
+            backward_ns=None if backward is None else _ns(backward),
+            backward_input_ns=None if backward_input is None else _ns(backward_input),
+            backward_weight_ns=None if backward_weight is None else _ns(backward_weight),
+        )
+        link = LinkCost(latency_ns=_ns(p2p), queueing=False)
+        return cls("uniform", (LayerCost("stage", (cost,)),), per_stage=True, links={"local": link})
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The micro-batch sizes measured for every layer, ascending."""
+        common = set.intersection(*({cost.microbatch_size for cost in layer.costs} for layer in self.layers))
+        return tuple(sorted(common))
+
+
+def _ns(duration: str | int) -> int:
+    return parse_ns(duration) if isinstance(duration, str) else duration

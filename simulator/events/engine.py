@@ -1,0 +1,244 @@
+"""The reference engine: SimPy processes, one a device, that follow a plan literally.
+
+A device works through its row. A computation starts when the device is free, its messages have
+arrived, the receive overheads are paid and the action is dispatched. A SEND costs its overhead and
+puts the message on its link; a RECV posts. Messages on a directed link are served in the order of
+their sending, so a message's arrival is known, arithmetically, the moment it is sent: an action
+costs one or two events; `simulator.events.sharing` adds events where computations slow each other down.
+Time is integer nanoseconds. When no event is left while a device has
+actions left, the devices wait for one another for ever, and that is reported.
+
+Semantics are those of `pipeline.soundness.deadlock`, and one more. Buffered: as above. Rendezvous: a SEND or RECV holds its
+device until the message has crossed the link, which starts when both stand there; batched: the same
+for a run of adjacent ones with one peer together. Stream: posting holds nobody, but every device's
+messages are served in the order in which it posted them (`simulator.events.streams`).
+
+With buffered messages and private links every moment is a maximum of sums of durations: for a fixed
+order nothing that gets faster can make anything later. That need not hold where messages share a
+NIC or all-reduces of partly different groups queue: who comes first may change.
+"""
+
+from __future__ import annotations
+
+__all__ = ["TRANSPORTS", "Transport", "run"]
+
+from collections.abc import Generator
+from functools import partial
+from typing import Any, Literal, get_args
+
+import simpy
+
+from pipeline.errors import DeadlockError
+from pipeline.soundness.replay import Semantics
+from simulator.events.all_reduces import AllReduces
+from simulator.events.links import Links
+from simulator.events.sharing import Sharing, sharing_reason
+from simulator.events.streams import Streams
+from simulator.times import Times
+from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, Op, OpCode, Workload
+
+Steps = Generator[simpy.Event, Any, None]
+
+
+Transport = Literal[Semantics, "stream"]
+"""What a transport makes wait: as `pipeline.soundness.deadlock` has it, or a communication stream a device (`simulator.events.streams`)."""
+TRANSPORTS: tuple[Transport, ...] = (*get_args(Semantics), "stream")
+
+
+def run(workload: Workload, work_ns: list[list[int]] | None = None, semantics: Transport = "buffered") -> Times:
+    """Simulates one iteration; `work_ns[device][position]` replaces the workload's own durations.
+
+    Raises DeadlockError naming which action of which device waits for what.
+    """
+    return _Run(workload, workload.work_ns if work_ns is None else work_ns, semantics).result()
+
+
+class _Run:
+    """One iteration under way."""
+
+    def __init__(self, workload: Workload, work_ns: list[list[int]], semantics: Transport) -> None:
+        self.env = simpy.Environment(initial_time=0)
+        self.workload, self.work_ns = workload, work_ns
+        self.times = Times.of(workload)
+        self.sharing = Sharing(self.env, workload) if sharing_reason(workload) else None
+        self.blocking, self.grouped = semantics in get_args(Semantics)[1:], semantics == "batched"
+        self.links = Links(self.env, workload.network)
+        self.streams = self._streams() if semantics == "stream" else None
+        self.position = [0] * len(workload.ops)
+        self.clock = [0] * len(workload.ops)
+        self.waiting: dict[int, simpy.Event] = {}
+        self.served: dict[int, simpy.Event] = {}
+        self.all_reduces = AllReduces(
+            self.env, workload, self.times, self.sharing, self.links, in_order=semantics != "buffered"
+        )
+
+    def _streams(self) -> Streams:
+        ends = [(message.source, message.target) for message in self.workload.messages]
+        return Streams(ends, len(self.workload.ops), lambda number: self._transmit(number, int(self.env.now)))
+
+    def result(self) -> Times:
+        """Runs until nothing can happen any more."""
+        for device in range(len(self.workload.ops)):
+            self.env.process(self._device(device))
+        self.env.run()
+        unfinished = [d for d, ops in enumerate(self.workload.ops) if self.position[d] < len(ops)]
+        if unfinished:
+            raise self._deadlock(unfinished)
+        ends = [end for _, end in self.times.reduces]
+        self.times.end_ns = max([*self.clock, *ends]) + self.workload.profile.overheads.iteration_ns
+        return self.times
+
+    def _device(self, device: int) -> Steps:
+        """One device's process. Its clock may run ahead of the environment's by host overheads."""
+        env, times, messages = self.env, self.times, self.workload.messages
+        starts, ends, work = times.starts[device], times.ends[device], self.work_ns[device]
+        dispatch = self.workload.profile.overheads.dispatch_ns
+        # What others may be served before must be asked for at its own moment.
+        synchronous = self.links.contended or self.streams is not None
+        clock = exchanged = 0
+        for position, (code, _, needs, target) in enumerate(self.workload.ops[device]):
+            self.position[device] = position
+            if code == COMPUTE:
+                for number in needs:
+                    if number < 0 or times.arrived[number] < 0:
+                        self.waiting[number] = event = env.event()
+                        yield event
+                    times.needed[number] = clock
+                    clock = max(clock, times.arrived[number]) + messages[number].receive_overhead_ns
+                starts[position] = clock = clock + dispatch
+                if self.sharing is None:
+                    ends[position] = clock = clock + work[position]
+                    yield env.timeout(clock - env._now)
+                else:
+                    yield env.timeout(clock - env._now)
+                    yield self.sharing.compute(device, work[position])
+                    ends[position] = clock = int(env.now)
+            elif self.blocking and code in (SEND, RECEIVE):
+                if position >= exchanged:
+                    exchanged = self._group_end(device, position)
+                    clock = yield from self._exchange(device, position, exchanged, clock)
+            elif code == RECEIVE and self.streams is None:
+                times.posted[target] = clock
+            elif code in (SEND, RECEIVE):
+                clock += messages[target].send_overhead_ns if code == SEND else 0
+                if synchronous and clock > env._now:
+                    yield env.timeout(clock - env._now)
+                self._post(device, code, target, clock)
+            else:
+                clock = yield from self._synchronise(device, position, clock)
+        self.position[device] = len(self.workload.ops[device])
+        self.clock[device] = clock
+
+    def _post(self, device: int, code: OpCode, number: int, now: int) -> None:
+        """A device sends a message, or expects it, and goes on."""
+        moments = self.times.sent if code == SEND else self.times.posted
+        moments[number] = now
+        if self.streams is not None:
+            self.streams.post(device, number)
+        elif code == SEND:
+            self._transmit(number, now)
+
+    def _transmit(self, number: int, now: int) -> None:
+        """Puts a message on its link, behind whatever holds it."""
+        _, _, _, _, occupancy, _, _, resources = self.workload.messages[number]
+        if resources and self.links.contended:
+            told = partial(self._under_way, number)
+            self.links.ask((0, *self.workload.messages[number].receive), resources, occupancy, told)
+        else:
+            self._under_way(number, now, self.links.hold(resources, occupancy, now) if resources else now + occupancy)
+
+    def _under_way(self, number: int, _start: int, arrival: int) -> None:
+        """Its arrival is known: whoever waits for it is woken, whoever it holds up goes on then."""
+        self.times.arrived[number] = arrival
+        event = self.waiting.pop(number, None)
+        if event is not None:
+            event.succeed()
+        if self.streams is not None:
+            self.links.at(arrival, partial(self.streams.finish, number))
+        elif self.blocking:
+            self.links.at(arrival, self.served[number].succeed)
+
+    def _group_end(self, device: int, position: int) -> int:
+        """The end of the messages that are posted together: one, or when batched all adjacent ones with one peer."""
+        ops = self.workload.ops[device]
+        end = position + 1
+        while self.grouped and end < len(ops) and self._peer(ops[end], device) == self._peer(ops[position], device):
+            end += 1
+        return end
+
+    def _peer(self, op: Op, device: int) -> int | None:
+        if op.code not in (SEND, RECEIVE):
+            return None
+        message = self.workload.messages[op.target]
+        return message.target if message.source == device else message.source
+
+    def _exchange(self, device: int, first: int, end: int, clock: int) -> Generator[simpy.Event, Any, int]:
+        """Posts a group of messages and waits until all have been transferred; the time then."""
+        group = self.workload.ops[device][first:end]
+        clock += sum(self.workload.messages[op.target].send_overhead_ns for op in group if op.code == SEND)
+        yield self.env.timeout(clock - self.env._now)
+        events = []
+        for op in group:
+            moments = self.times.sent if op.code == SEND else self.times.posted
+            moments[op.target] = clock
+            event = self.served.get(op.target)
+            if event is None:
+                event = self.served[op.target] = self.env.event()
+            else:
+                self._transmit(op.target, clock)
+            events.append(event)
+        yield self.env.all_of(events)
+        return int(self.env.now)
+
+    def _synchronise(self, device: int, position: int, clock: int) -> Generator[simpy.Event, Any, int]:
+        """Launches an all-reduce, or waits for one and takes the optimizer step; the time then."""
+        code, _, _, target = self.workload.ops[device][position]
+        if clock > self.env._now:
+            yield self.env.timeout(clock - self.env._now)
+        if code == REDUCE:
+            self.all_reduces.launch(device, target)
+            return clock
+        if target >= 0 and self.times.reduces[target][1] < 0:
+            yield self.all_reduces.finished[target]
+        start, work = int(self.env.now), self.work_ns[device][position]
+        self.times.starts[device][position], self.times.ends[device][position] = start, start + work
+        yield self.env.timeout(work)
+        return start + work
+
+    def _deadlock(self, unfinished: list[int]) -> DeadlockError:
+        """Which action of which device waits for what."""
+        waits = [self._wait(device, self.workload.ops[device][self.position[device]]) for device in unfinished]
+        first = unfinished[0]
+        position = self.position[first]
+        others = "" if len(waits) == 1 else "; " + "; ".join(waits[1:])
+        remedy = "`chimera check` names the circle of waiting devices"
+        if self.streams is not None:
+            remedy = "post messages in one order on all devices, such as the order of their sends"
+        return DeadlockError(
+            waits[0],
+            f"nothing can happen any more{others}",
+            remedy,
+            device=first,
+            position=position,
+        )
+
+    def _wait(self, device: int, op: Op) -> str:
+        place = f"device {device}, position {self.position[device]}: {op.action} waits for"
+        if op.code in (SEND, RECEIVE):
+            return f"{place} device {self._peer(op, device)} to {'receive' if op.code is SEND else 'send'} it"
+        if op.code is COMPUTE:
+            number = next(n for n in op.needs if n < 0 or self.times.arrived[n] < 0)
+            if number < 0:
+                return f"{place} {self.workload.missing[number]}, which its device has not computed"
+            message = self.workload.messages[number]
+            return f"{place} {message.receive} from device {message.source}{self._held_up(message.source, number)}"
+        collective = self.workload.collectives[op.target]
+        absent = len(collective.members) - self.all_reduces.launched[op.target]
+        return f"{place} {collective.action}, which {absent} of devices {list(collective.members)} have not launched"
+
+    def _held_up(self, source: int, number: int) -> str:
+        """What stands before a message on its sender's stream."""
+        head = None if self.streams is None else self.streams.head(source)
+        if head is None or head == number:
+            return ""
+        return f", whose stream is held up by {self.workload.messages[head].receive}"

@@ -1,0 +1,79 @@
+"""How fast the same work could be at all."""
+
+from __future__ import annotations
+
+__all__ = ["bound_ns", "lower_bound_ns"]
+
+from collections import Counter
+from collections.abc import Mapping
+from math import floor
+
+from pipeline.actions import Action, Kind
+from simulator.costs.durations import Durations
+from simulator.workload import COMPUTE, Workload
+
+
+def lower_bound_ns(workload: Workload) -> int:
+    """A time that no schedule of the same work on as many devices can beat, wherever stages live.
+
+    The larger of two bounds on the time from the first computation's start to the last one's end.
+
+    *Balance*: the devices together must do all the work, so one of them does at least the average.
+
+    *Chain*: a micro-batch runs forward through all stages one after another (each forward needs the
+    one before), then backward from the last to the first; the input gradient of stage s follows
+    that of stage s+1, and the weight gradient of s follows its input gradient. So nothing ends
+    before sum(F) + max over s of (sum of I over stages >= s, + W of s).
+
+    The same work means the same micro-batches, grouped alike (doubled, halved) and recomputed
+    alike. Another schedule may split a backward into I and W or not, and overlap pairs where the
+    profile makes that cheaper: each piece counts at the cheapest of these, so the bound holds for
+    every family. Messages and dispatch are free: all stages might share a device.
+    """
+    pieces = Counter(
+        (part[0], part[1], part[3] >= 0, part[4] >= 0)
+        for ops in workload.ops
+        for code, action, _, _ in ops
+        if code == COMPUTE
+        for part in action.parts
+    )
+    return bound_ns(workload.durations, pieces, workload.plan.schedule.devices)
+
+
+def bound_ns(durations: Durations, pieces: Mapping[tuple[int, Kind, bool, bool], int], devices: int) -> int:
+    """The same for counted work: (stage, kind, doubled, halved) of every part of an action."""
+    total = sum(
+        count * _least_ns(durations, Action(stage, kind, 0, 1 if doubled else -1, 0 if halved else -1))
+        for (stage, kind, doubled, halved), count in pieces.items()
+    )
+    overlap = min(durations.profile.overheads.overlap_factor, 1.0) * durations.profile.locality.least
+    bound = max(-(-total // devices), _chain_ns(durations, any(halved for *_, halved in pieces)))
+    return bound if overlap == 1.0 else floor(overlap * bound)
+
+
+def _least_ns(durations: Durations, part: Action) -> int:
+    """Duration of one piece of work, a backward's split into I and W or not, whichever is less.
+
+    A split backward's I and W count together with the I, so the W itself counts nothing.
+    """
+    if part.kind is Kind.F:
+        return durations.compute_ns(part)
+    if part.kind is Kind.W:
+        return 0
+    whole, first, second = (durations.compute_ns(part._replace(kind=kind)) for kind in (Kind.B, Kind.I, Kind.W))
+    return min(whole, first + second)
+
+
+def _chain_ns(durations: Durations, halved: bool) -> int:
+    """The longest dependency chain of one micro-batch, or of half of one where the schedule halves."""
+    stages, half = durations.schedule.stages, 0 if halved else -1
+    forward = sum(durations.compute_ns(Action(stage, Kind.F, 0)) for stage in range(stages))
+    longest = inputs = 0
+    for stage in reversed(range(stages)):
+        whole, first, second = (
+            durations.compute_ns(Action(stage, kind, 0, half=half)) for kind in (Kind.B, Kind.I, Kind.W)
+        )
+        first = min(first, whole)
+        inputs += first
+        longest = max(longest, inputs + min(second, whole - first))
+    return forward + longest

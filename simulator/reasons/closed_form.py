@@ -1,0 +1,121 @@
+"""The closed form of the Chimera paper (Li and Hoefler, SC'21, section 3.4), beside the simulator.
+
+T = (F + p2p) C_f + (B + p2p) C_b + max_i unoverlapped_allreduce(i), with C_f forwards and C_b
+backwards on the critical path, p2p = alpha + beta L and Rabenseifner's all-reduce. It assumes equal
+stages (here: as slow as the slowest), a message behind every action of the critical path, links
+that never queue, no host time, and all-reduces that hide in bubbles only (the simulator's proceed
+beside computation too, at the profile's slowdown); optimizer steps are not in it. B is 2 F in the paper (3 F with recomputation), here the profile's.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ClosedForm", "Undefined", "closed_form", "critical_counts"]
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple
+
+from pipeline.actions import Action, Kind
+from pipeline.schedule import Schedule
+from simulator.costs.collectives import all_reduce_ns, cost_among, global_ranks
+from simulator.costs.durations import Durations
+from simulator.costs.network import Network
+from simulator.costs.profile import Profile
+
+
+class ClosedForm(NamedTuple):
+    """The formula and its parts; nanoseconds."""
+
+    total_ns: int
+    forwards: int
+    """C_f"""
+    backwards: int
+    """C_b"""
+    forward_ns: int
+    backward_ns: int
+    p2p_ns: int
+    unoverlapped_ns: int
+
+
+class Undefined(NamedTuple):
+    """Why the formula says nothing about a configuration."""
+
+    reason: str
+
+
+def critical_counts(schedule: Schedule) -> tuple[int, int] | Undefined:
+    """C_f and C_b: forwards and backwards on the critical path, for backwards no shorter than forwards.
+
+    Chimera, N = D: D and D + D/f - 2 (figure 6: D = 6, f = 1 gives 6 and 10). N = K D, f = 1,
+    directly concatenated: D - 2 + 2K and K (2D - 2). GPipe and DAPPLE: both N + D - 1.
+    """
+    depth, count = schedule.stages, schedule.microbatches
+    if schedule.name in ("gpipe", "dapple"):
+        return count + depth - 1, count + depth - 1
+    if schedule.name != "chimera":
+        return Undefined(f"the formula is for chimera, gpipe and dapple, not {schedule.name}")
+    pairs, units = schedule.replicas // 2, count // depth
+    if count > depth and schedule.options.get("concat", "direct") != "direct":
+        return Undefined("the formula is for units that are concatenated directly")
+    if count % depth:
+        return Undefined(f"N = {count} is no multiple of D = {depth}")
+    if units == 1:
+        return depth, depth + depth // pairs - 2
+    if pairs > 1:
+        return Undefined(f"C_f and C_b of {units} units of {pairs} pairs are not published")
+    return depth - 2 + 2 * units, units * (2 * depth - 2)
+
+
+def closed_form(
+    schedule: Schedule, profile: Profile, *, microbatch_size: int | None = None, width: int = 1
+) -> ClosedForm | Undefined:
+    """The iteration's time by the formula, or why it has none."""
+    counts = critical_counts(schedule)
+    if isinstance(counts, Undefined):
+        return counts
+    durations = Durations(schedule, profile, microbatch_size)
+    stages = range(schedule.stages)
+    forward = max(durations.compute_ns(Action(stage, Kind.F, 0)) for stage in stages)
+    backward = max(durations.compute_ns(Action(stage, Kind.B, 0)) for stage in stages)
+    if backward < forward:
+        return Undefined("the formula is for backwards that take no less than forwards")
+    p2p = _p2p_ns(schedule, durations)
+    unoverlapped = _unoverlapped_ns(schedule, durations, width, backward + p2p)
+    if isinstance(unoverlapped, Undefined):
+        return unoverlapped
+    total = (forward + p2p) * counts[0] + (backward + p2p) * counts[1] + unoverlapped
+    return ClosedForm(total, *counts, forward, backward, p2p, unoverlapped)
+
+
+def _p2p_ns(schedule: Schedule, durations: Durations) -> int:
+    """alpha + beta L of the slowest message between neighbouring stages; zero for one stage."""
+    network = Network(durations.profile)
+    pairs = {pair for row in schedule.placement for pair in pairwise(row)}
+    size = max(durations.stage(stage).boundary_bytes for stage in range(schedule.stages))
+    return max((network.occupancy_ns(*pair, size) for pair in pairs if pair[0] != pair[1]), default=0)
+
+
+def _unoverlapped_ns(schedule: Schedule, durations: Durations, width: int, slot_ns: int) -> int | Undefined:
+    """max_i: what no idle time of worker i hides of the all-reduces of its stages.
+
+    In the drain, worker i of GPipe and DAPPLE idles i backward slots. Chimera's worker w < D/2 has
+    w slots at the end and D/2 - 1 - w between the last backward of its larger stage, D - 1 - w,
+    and that of its smaller one (figure 5); they hide the larger stage's all-reduce unless sync is "end".
+    """
+    depth, reduce = schedule.stages, []
+    for stage in range(depth):
+        ranks = global_ranks(schedule.replica_devices(stage), schedule.devices, width)
+        cost = replace(cost_among(durations.profile, ranks), algorithm="rabenseifner")
+        reduce.append(all_reduce_ns(cost, durations.stage(stage).gradient_bytes, len(ranks)))
+    if not any(reduce):
+        return 0
+    if schedule.name != "chimera":
+        return max(max(reduce[stage] - stage * slot_ns, 0) for stage in range(depth))
+    if schedule.replicas > 2:
+        return Undefined("the bubbles that hide all-reduces are published for one pair of pipelines")
+    found = 0
+    for worker in range(depth // 2):
+        between = 0 if schedule.sync == "end" else (depth // 2 - 1 - worker) * slot_ns
+        first = max(reduce[depth - 1 - worker] - between, 0)
+        found = max(found, first + reduce[worker] - worker * slot_ns)
+    return found
