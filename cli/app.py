@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from cli.output import note
+from cli.reports.output import note
 from pipeline.errors import ChimeraError, UnknownNameError
 
 _COMMANDS = ("schedules", "schedule", "check", "simulate", "compare", "calibrate", "run", "validate", "models", "slurm")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.data_options import DATA, DATA_DIR
-from cli.output import duration_ns, note, print_json, print_table, usable_folder, writable_file
-from cli.progress import progress
+from cli.options.data import DATA, DATA_DIR
+from cli.reports.output import duration_ns, note, print_json, print_table, usable_folder, writable_file
+from cli.reports.progress import progress
 from executor.ranks.environment import is_leader
 from pipeline.units import format_bytes, format_ns
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from cli.output import note, print_json
+from cli.reports.output import note, print_json
 from pipeline.errors import ScheduleError
 from pipeline.schedule import Plan, Schedule
 

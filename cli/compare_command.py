@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli import closed_form
-from cli.candidates import candidates, depths
-from cli.compare_report import beats_key, draw, print_comparison
-from cli.costs import Costs
-from cli.network_options import NetworkOptions, network_key
-from cli.option_groups import grouped
-from cli.output import drawable, draws_into, note, print_json
-from cli.prediction_options import PredictionOptions, Question, predict
-from cli.selection import SETTINGS
-from cli.what_if import WhatIfOptions, capacity_bytes, memory_key, memory_note
+from cli.options.candidates import candidates, depths
+from cli.options.costs import Costs
+from cli.options.grouped import grouped
+from cli.options.network import NetworkOptions, network_key
+from cli.options.prediction import PredictionOptions, Question, predict
+from cli.options.selection import SETTINGS
+from cli.options.what_if import WhatIfOptions, capacity_bytes, memory_key, memory_note
+from cli.reports import closed_form
+from cli.reports.comparison import beats_key, draw, print_comparison
+from cli.reports.output import drawable, draws_into, note, print_json
 
 if TYPE_CHECKING:
-    from cli.candidates import LeftOut
+    from cli.options.candidates import LeftOut
     from simulator import Prediction
 
 HELP = """Predict several schedules and show them side by side, fastest first.

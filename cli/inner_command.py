@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.selection import select
+from cli.options.selection import select
 from pipeline.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from cli.output import note, print_json, print_table
+from cli.reports.output import note, print_json, print_table
 from pipeline.models import Layer, ModelConfig, config_dict, layers, model_config, model_names
 
 HELP = """List every model, or the layers of one: parameters, forward FLOPs, activations, boundaries.

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import costs
-from cli.dry_run_report import report_dry_runs
-from cli.option_groups import grouped
-from cli.output import duration_ns, usable_folder
-from cli.partition_option import PARTITION, layers_per_stage
-from cli.progress import progress
-from cli.run_report import report_one, report_several
-from cli.selection import SETTINGS, select
-from cli.training_options import TrainingOptions, how_far
+from cli.options import costs
+from cli.options.grouped import grouped
+from cli.options.partition import PARTITION, layers_per_stage
+from cli.options.selection import SETTINGS, select
+from cli.options.training import TrainingOptions, how_far
+from cli.reports.dry_run import report_dry_runs
+from cli.reports.output import duration_ns, usable_folder
+from cli.reports.progress import progress
+from cli.reports.run import report_one, report_several
 from executor.ranks.environment import is_leader
 from pipeline.errors import InputError
 from pipeline.schedule import Schedule

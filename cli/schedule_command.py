@@ -9,8 +9,8 @@ from pathlib import Path
 
 import typer
 
-from cli.output import note, print_json, writable_file
-from cli.selection import SETTINGS, select
+from cli.options.selection import SETTINGS, select
+from cli.reports.output import note, print_json, writable_file
 
 HELP = """Print the order of every device, as a grid, torch's CSV or JSON.
 

@@ -6,7 +6,7 @@ __all__ = ["HELP", "command"]
 
 import typer
 
-from cli.output import note, print_json, print_table
+from cli.reports.output import note, print_json, print_table
 from pipeline.schedules import catalogue
 
 HELP = """List every schedule: name, aliases, constraints on D and N, options, source.

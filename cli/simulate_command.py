@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.costs import Costs, as_text
-from cli.explanation import EXPLAIN, explained, print_explanation
-from cli.network_options import NetworkOptions, network_key
-from cli.option_groups import grouped
-from cli.output import caption, drawable, draws_into, note, percent, print_json, print_table, writable_file
-from cli.prediction_options import PredictionOptions, Question, check, predict
-from cli.selection import SETTINGS, select_plan
-from cli.what_if import WhatIfOptions, capacity_bytes, memory_key, memory_note
+from cli.options.costs import Costs, as_text
+from cli.options.grouped import grouped
+from cli.options.network import NetworkOptions, network_key
+from cli.options.prediction import PredictionOptions, Question, check, predict
+from cli.options.selection import SETTINGS, select_plan
+from cli.options.what_if import WhatIfOptions, capacity_bytes, memory_key, memory_note
+from cli.reports.explanation import EXPLAIN, explained, print_explanation
+from cli.reports.output import caption, drawable, draws_into, note, percent, print_json, print_table, writable_file
 from pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.inner_command import chimera_words, refuse_shared_output, task_of
-from cli.output import note, print_json, print_table, usable_folder
+from cli.reports.output import note, print_json, print_table, usable_folder
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:

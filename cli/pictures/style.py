@@ -33,7 +33,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from cli.output import PICTURES
+from cli.reports.output import PICTURES
 from pipeline.actions import Kind
 from pipeline.errors import InputError
 from pipeline.formats.atomic_file import atomic_path

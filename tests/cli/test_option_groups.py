@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli.option_groups import grouped
+from cli.options.grouped import grouped
 
 
 @dataclass(frozen=True)

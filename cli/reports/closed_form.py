@@ -6,7 +6,7 @@ __all__ = ["cell", "explain_difference", "keys"]
 
 from typing import TYPE_CHECKING, Any
 
-from cli.output import note
+from cli.reports.output import note
 from pipeline.units import format_ns
 
 if TYPE_CHECKING:

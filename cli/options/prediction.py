@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.costs import Costs, per_chunk, profile_from
-from cli.network_options import NetworkOptions, on_network
-from cli.partition_option import PARTITION, layers_per_stage
-from cli.what_if import WhatIfOptions, slow_devices, under
+from cli.options.costs import Costs, per_chunk, profile_from
+from cli.options.network import NetworkOptions, on_network
+from cli.options.partition import PARTITION, layers_per_stage
+from cli.options.what_if import WhatIfOptions, slow_devices, under
 from pipeline.errors import InputError
 from pipeline.schedule import Plan, Schedule
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.output import percent, print_table
+from cli.reports.output import percent, print_table
 from pipeline.schedule import Plan, Schedule
 from pipeline.units import format_ns
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import note
+from cli.reports.output import note
 from pipeline.errors import InputError
 from pipeline.units import format_bytes, parse_bytes
 

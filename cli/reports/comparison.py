@@ -7,8 +7,8 @@ __all__ = ["beats_key", "draw", "print_comparison"]
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli import closed_form
-from cli.output import caption, percent, print_table
+from cli.reports import closed_form
+from cli.reports.output import caption, percent, print_table
 from pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:

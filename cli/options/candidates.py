@@ -6,7 +6,7 @@ __all__ = ["LeftOut", "candidates", "depths"]
 
 from typing import NamedTuple
 
-from cli.selection import parse_settings
+from cli.options.selection import parse_settings
 from pipeline.errors import ChimeraError, InputError, UnknownNameError
 from pipeline.schedule import Plan, Schedule
 from pipeline.schedules import build, catalogue, entry

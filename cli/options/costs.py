@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import duration_ns
+from cli.reports.output import duration_ns
 from pipeline.errors import InputError
 from pipeline.schedule import Schedule
 

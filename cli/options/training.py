@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.data_options import DATA, DATA_DIR
-from cli.output import duration_ns
+from cli.options.data import DATA, DATA_DIR
+from cli.reports.output import duration_ns
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:

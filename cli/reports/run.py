@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.output import caption, note, percent, print_json, print_table
+from cli.reports.output import caption, note, percent, print_json, print_table
 from pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:

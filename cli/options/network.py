@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import duration_ns
+from cli.reports.output import duration_ns
 from pipeline.errors import InputError
 from pipeline.units import parse_bandwidth, parse_bytes
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from cli.output import note, print_json, print_table
+from cli.reports.output import note, print_json, print_table
 from executor.ranks.environment import is_leader
 from pipeline.schedule import Schedule
 from pipeline.units import format_bytes

@@ -1,0 +1,1 @@
+"""What subcommands print: tables, explanations, progress."""
