@@ -25,7 +25,7 @@ __all__ = [
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, MinLen
 
@@ -42,9 +42,6 @@ from simulator.costs.network_costs import (
     SlowLink,
     Topology,
 )
-
-if TYPE_CHECKING:
-    pass
 
 Spread = Annotated[float, Ge(0)]
 
