@@ -5,11 +5,13 @@ from __future__ import annotations
 __all__ = ["Loss", "RealStage", "StageWork"]
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.utils.checkpoint import checkpoint
 
 from executor.iteration.inspection import Piece
 from executor.iteration.weights import Version, Weights
@@ -17,6 +19,8 @@ from executor.modules.deferral import Sink, WeightWork
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(output, targets) -> mean loss of those samples"""
+# No layer draws random numbers (a test says so), so there is no state of a generator to restore.
+_CHECKPOINTED = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
 
 
 class StageWork(Protocol):
@@ -41,7 +45,7 @@ class StageWork(Protocol):
 
 
 class _Kept(NamedTuple):
-    """What a forward leaves for a backward; with recomputation there is no edge but the targets."""
+    """What a forward leaves for a backward; a pass over several pieces that recompute leaves targets and no edge."""
 
     version: Version
     given: Tensor
@@ -54,9 +58,13 @@ class RealStage:
     """A stage that computes. `loss` is given to the last stage only.
 
     A forward over several pieces (a doubled forward, or one whose backward comes in halves) builds
-    one graph a piece, so that each backward costs what its samples cost; with `recompute` the
-    forward is one pass and the backward runs its piece's forward again. With a `sink` the backwards
-    of the pieces `split` come in two parts; all others cost what they cost without it.
+    one graph a piece, so that each backward costs what its samples cost. With `recompute` a forward
+    goes through `torch.utils.checkpoint`, which keeps the stage's input and runs the forward again,
+    with the weights it had, when the backward first asks for something it saved. A checkpoint is
+    recomputed as a whole, so a pass over several pieces cannot be one: its backwards would each
+    compute all of them. It leaves no graph, and each backward runs the forward of its own piece.
+    With a `sink` the backwards of the pieces `split` come in two parts; all others cost what they
+    cost without it.
     """
 
     def __init__(
@@ -82,12 +90,15 @@ class RealStage:
             for piece, rows, wanted in zip(pieces, _parts(given, pieces), _parts(targets, pieces), strict=True)
             if rows is not None
         ]
-        if self._recompute:
+        if self._recompute and len(batches) > 1:
             return self._forward_once(batches, given, targets)
+        run: Any = partial(_CHECKPOINTED, self._run) if self._recompute else self._run
         outputs = []
         for piece, leaf, wanted in batches:
             version = self.weights.acquire()
-            output = self._run(version, piece.key, leaf, wanted, piece.share)
+            if not self._first:
+                leaf.requires_grad_()
+            output = run(version, piece.key, leaf, wanted, piece.share)
             # Only the edge into the graph is kept: the output itself can go once it is sent.
             self._kept[piece.key] = _Kept(version, leaf, get_gradient_edge(output), piece.share, None)
             outputs.append(output.detach())
@@ -100,6 +111,8 @@ class RealStage:
         kept = self._kept.pop(key)
         edge = kept.edge
         if edge is None:
+            if not self._first:
+                kept.given.requires_grad_()
             edge = get_gradient_edge(self._run(kept.version, key, kept.given, kept.targets, kept.share))
         torch.autograd.backward((edge,), None if gradient is None else (gradient,))
         work = [] if self._sink is None else self._sink.take()
@@ -126,7 +139,7 @@ class RealStage:
     def _forward_once(
         self, batches: list[tuple[Piece, Tensor, Tensor | None]], given: Tensor, targets: Tensor | None
     ) -> Tensor:
-        """A forward without a graph; each piece keeps its input for its own recomputation."""
+        """A forward without a graph over several pieces; each keeps its input for its own recomputation."""
         for piece, leaf, wanted in batches:
             version = self.weights.acquire()
             self._kept[piece.key] = _Kept(version, leaf, None, piece.share, wanted)
@@ -141,10 +154,9 @@ class RealStage:
     def _run(
         self, version: Version, key: tuple[int, int], leaf: Tensor, targets: Tensor | None, share: float
     ) -> Tensor:
+        """The forward of one piece; a checkpoint's recomputation comes through here too, so it splits alike."""
         if self._sink is not None:
             self._sink.wanted = key in self._split
-        if not self._first:
-            leaf.requires_grad_()
         output: Tensor = version.module(leaf)
         if self._loss is None:
             return output
