@@ -4,12 +4,18 @@ from __future__ import annotations
 
 __all__ = ["Message", "inputs_of", "message_for", "messages_from", "peer_of", "results_of"]
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from pipeline.actions import Action, Kind
 from pipeline.schedule import Schedule
 
-_BACKWARDS = (Kind.B, Kind.I)
+# Looking a member up in its class costs several times as much as a module's name.
+_F, _B, _I, _W = Kind.F, Kind.B, Kind.I, Kind.W
+_FORWARD, _BACKWARD = (Kind.SEND_F, Kind.RECV_F), (Kind.SEND_B, Kind.RECV_B)
+# Half the time of Action(...) and Message(...), which are made for every action that sends.
+_action: Callable[[tuple[Any, ...]], Action] = partial(tuple.__new__, Action)
 
 
 class Message(NamedTuple):
@@ -21,56 +27,60 @@ class Message(NamedTuple):
     target: int
 
 
+_crossing: Callable[[tuple[Any, ...]], Message] = partial(tuple.__new__, Message)
+
+
 def inputs_of(action: Action, stages: int) -> tuple[tuple[int, str, int, int], ...]:
     """The results a compute action consumes, as (stage, "F" | "B" | "I", micro-batch, half).
 
     "B" stands for the input gradient, whoever computes it (B or I); "I" for the own input
     backward that a W completes. A half of -1 means the whole micro-batch.
     """
-    stage, kind = action.stage, action.kind
-    if kind is Kind.F:
-        return tuple((stage - 1, "F", m, -1) for m in action.microbatches) if stage else ()
-    if kind is Kind.W:
-        return ((stage, "I", action.microbatch, action.half),)
-    own = (stage, "F", action.microbatch, -1)
+    stage, kind, microbatch, also, half = action
+    if kind is _F:
+        if not stage:
+            return ()
+        first = (stage - 1, "F", microbatch, -1)
+        return (first,) if also < 0 else (first, (stage - 1, "F", also, -1))
+    if kind is _W:
+        return ((stage, "I", microbatch, half),)
+    own = (stage, "F", microbatch, -1)
     if stage == stages - 1:
         return (own,)
-    return (own, (stage + 1, "B", action.microbatch, action.half))
+    return (own, (stage + 1, "B", microbatch, half))
 
 
 def results_of(action: Action) -> tuple[tuple[int, str, int, int], ...]:
     """The results a compute action leaves, in the same terms as `inputs_of` (none for a W)."""
     stage, kind, microbatch, also, half = action
-    if kind is Kind.F:
+    if kind is _F:
         first = (stage, "F", microbatch, -1)
         return (first,) if also < 0 else (first, (stage, "F", also, -1))
-    if kind is Kind.B:
+    if kind is _B:
         return ((stage, "B", microbatch, half),)
-    if kind is Kind.I:
+    if kind is _I:
         return ((stage, "B", microbatch, half), (stage, "I", microbatch, half))
     return ()
 
 
 def message_for(action: Action, schedule: Schedule) -> Message | None:
     """The message a compute action consumes, or None if its input is local (or there is none)."""
-    if action.kind is Kind.F and action.stage > 0:
-        sender, kinds = action.stage - 1, (Kind.SEND_F, Kind.RECV_F)
-    elif action.kind in _BACKWARDS and action.stage < schedule.stages - 1:
-        sender, kinds = action.stage + 1, (Kind.SEND_B, Kind.RECV_B)
-    else:
-        return None
-    return _message(action, sender, action.stage, kinds, schedule)
+    stage, kind = action[:2]
+    if kind is _F and stage > 0:
+        return _message(action, stage - 1, stage, _FORWARD, schedule)
+    if (kind is _B or kind is _I) and stage < schedule.stages - 1:
+        return _message(action, stage + 1, stage, _BACKWARD, schedule)
+    return None
 
 
 def messages_from(action: Action, schedule: Schedule) -> Message | None:
     """The message that carries the result of a compute action away, or None if it stays."""
-    if action.kind is Kind.F and action.stage < schedule.stages - 1:
-        receiver, kinds = action.stage + 1, (Kind.SEND_F, Kind.RECV_F)
-    elif action.kind in _BACKWARDS and action.stage > 0:
-        receiver, kinds = action.stage - 1, (Kind.SEND_B, Kind.RECV_B)
-    else:
-        return None
-    return _message(action, action.stage, receiver, kinds, schedule)
+    stage, kind = action[:2]
+    if kind is _F and stage < schedule.stages - 1:
+        return _message(action, stage, stage + 1, _FORWARD, schedule)
+    if (kind is _B or kind is _I) and stage > 0:
+        return _message(action, stage, stage - 1, _BACKWARD, schedule)
+    return None
 
 
 def peer_of(action: Action, schedule: Schedule) -> int:
@@ -83,9 +93,17 @@ def peer_of(action: Action, schedule: Schedule) -> int:
 
 
 def _message(action: Action, sender: int, receiver: int, kinds: tuple[Kind, Kind], schedule: Schedule) -> Message | None:
-    row = schedule.placement[schedule.replica_of[action.microbatch]]
+    _, _, microbatch, also, half = action
+    row = schedule.placement[schedule.replica_of[microbatch]]
     source, target = row[sender], row[receiver]
     if source == target:
         return None
-    what = action[2:]
-    return Message(Action(sender, kinds[0], *what), Action(receiver, kinds[1], *what), source, target)
+    send, receive = kinds
+    return _crossing(
+        (
+            _action((sender, send, microbatch, also, half)),
+            _action((receiver, receive, microbatch, also, half)),
+            source,
+            target,
+        )
+    )

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 __all__ = ["Walk", "unit_duration", "walk"]
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
 from typing import NamedTuple
 
 from pipeline.actions import Action, Kind, Step
 from pipeline.dependencies import inputs_of, results_of
 
 Result = tuple[int, str, int, int]
+_B = Kind.B
 
 
 class Walk(NamedTuple):
@@ -29,9 +30,8 @@ class Walk(NamedTuple):
 
 def unit_duration(action: Action) -> int:
     """Slots of an action: a forward 1, a full backward 2, its parts I and W and its halves 1 each."""
-    if action.also >= 0 or (action.kind is Kind.B and action.half < 0):
-        return 2
-    return 1
+    _, kind, _, also, half = action
+    return 2 if also >= 0 or (kind is _B and half < 0) else 1
 
 
 def walk(actions: Sequence[Sequence[Step]], stages: int, duration: Callable[[Action], int] = unit_duration) -> Walk:
@@ -39,55 +39,55 @@ def walk(actions: Sequence[Sequence[Step]], stages: int, duration: Callable[[Act
 
     An overlapped pair takes the sum of its parts and hands over its results at the end. Durations
     are positive integers, so an action starts strictly after the start of those it needs. About
-    3 us an action.
+    1 us an action.
     """
-    walker = _Walker(actions, stages)
-    for device in range(len(actions)):
-        walker.announce(device)
+    walker = _Walker(actions, stages, duration)
     while walker.ready:
-        walker.perform_next(duration)
+        walker.advance(walker.ready.popleft())
     return Walk(walker.starts, walker.ends, walker.missing)
 
 
 class _Walker:
     """Where every device stands, which results exist since when, and who waits for which."""
 
-    def __init__(self, actions: Sequence[Sequence[Step]], stages: int) -> None:
-        self.actions, self.stages = actions, stages
+    def __init__(self, actions: Sequence[Sequence[Step]], stages: int, duration: Callable[[Action], int]) -> None:
+        self.actions, self.stages, self.duration = actions, stages, duration
         self.starts: list[list[int]] = [[] for _ in actions]
         self.ends: list[list[int]] = [[] for _ in actions]
         self.missing: dict[int, Result] = {}
-        self.ready: list[tuple[int, int]] = []
+        self.ready = deque(range(len(actions)))
         self._ended: dict[Result, int] = {}
         self._waiting: dict[Result, list[int]] = {}
 
-    def announce(self, device: int) -> None:
-        """Put the device's next action into the heap once all that it needs has a time."""
-        ends = self.ends[device]
-        if len(ends) == len(self.actions[device]):
-            return
-        start = ends[-1] if ends else 0
-        for part in self.actions[device][len(ends)].parts:
-            for needed in inputs_of(part, self.stages):
-                end = self._ended.get(needed)
-                if end is None:
-                    self._waiting.setdefault(needed, []).append(device)
-                    self.missing[device] = needed
-                    return
-                start = max(start, end)
-        heappush(self.ready, (start, device))
+    def advance(self, device: int) -> None:
+        """Gives the device's actions their slots, one after another, up to one that lacks a result."""
+        starts, ends, row = self.starts[device], self.ends[device], self.actions[device]
+        ended, stages, duration = self._ended, self.stages, self.duration
+        clock = ends[-1] if ends else 0
+        for position in range(len(ends), len(row)):
+            parts = row[position].parts
+            start, slots = clock, 0
+            for part in parts:
+                slots += duration(part)
+                for needed in inputs_of(part, stages):
+                    moment = ended.get(needed)
+                    if moment is None:
+                        self.missing[device] = needed
+                        self._waiting.setdefault(needed, []).append(device)
+                        return
+                    if moment > start:
+                        start = moment
+            clock = start + slots
+            starts.append(start)
+            ends.append(clock)
+            for part in parts:
+                for result in results_of(part):
+                    ended[result] = clock
+                    if result in self._waiting:
+                        self._wake(result)
 
-    def perform_next(self, duration: Callable[[Action], int]) -> None:
-        """The action that can start first gets its slots, and wakes those that lacked its results."""
-        start, device = heappop(self.ready)
-        action = self.actions[device][len(self.ends[device])]
-        end = start + sum(map(duration, action.parts))
-        self.starts[device].append(start)
-        self.ends[device].append(end)
-        for part in action.parts:
-            for result in results_of(part):
-                self._ended[result] = end
-                for woken in self._waiting.pop(result, ()):
-                    del self.missing[woken]
-                    self.announce(woken)
-        self.announce(device)
+    def _wake(self, result: Result) -> None:
+        """Those that lacked it may go on."""
+        for device in self._waiting.pop(result):
+            del self.missing[device]
+            self.ready.append(device)

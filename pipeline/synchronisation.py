@@ -32,8 +32,8 @@ def synchronise(schedule: Schedule, timing: Walk, width: int) -> Synchronisation
     """
     if schedule.update == "pipedream":
         return _after_every_backward(schedule, width)
-    last_backward = _last_backwards(schedule)
     held = [schedule.stages_on(device) for device in range(schedule.devices)]
+    last_backward = _last_backwards(schedule, held)
     reduced = {stage for stage in range(schedule.stages) if width * len(schedule.replica_devices(stage)) > 1}
     places = _launch_places(schedule, timing, last_backward, held)
     ranked = _total_order(timing, places)
@@ -48,15 +48,19 @@ def synchronise(schedule: Schedule, timing: Walk, width: int) -> Synchronisation
     return Synchronisation(after, [[Action(stage, Kind.STEP) for stage in stages] for stages in held])
 
 
-def _last_backwards(schedule: Schedule) -> dict[tuple[int, int], int]:
+def _last_backwards(schedule: Schedule, held: list[tuple[int, ...]]) -> dict[tuple[int, int], int]:
     """The position of the last weight-gradient action of (device, stage)."""
-    return {
-        (device, part.stage): position
-        for device, row in enumerate(schedule.actions)
-        for position, action in enumerate(row)
-        for part in action.parts
-        if part.kind in _FINISHES_WEIGHTS
-    }
+    found: dict[tuple[int, int], int] = {}
+    for device, (row, stages) in enumerate(zip(schedule.actions, held, strict=True)):
+        sought = set(stages)
+        for position in reversed(range(len(row))):
+            if not sought:
+                break
+            for part in row[position].parts:
+                if part.stage in sought and part.kind in _FINISHES_WEIGHTS:
+                    sought.remove(part.stage)
+                    found[device, part.stage] = position
+    return found
 
 
 def _launch_places(
