@@ -131,12 +131,13 @@ class _Walked:
         progress = Progress(folder / "action")
         context = RankContext(rank, size.ranks, _CPU, folder, progress, pinned=False, batched=size.batched)
         groups = Groups(_CPU)
-        by_stage, everyone = groups.of_stages(schedule, width), groups.of(range(size.ranks))
+        by_stage, directions = groups.of_stages(schedule, width), groups.of_directions(schedule, width, rank // schedule.devices)
+        everyone = groups.of(range(size.ranks))
         self.stages = schedule.stages_on(rank % schedule.devices)
         shells = {stage: self._shell(size, stage) for stage in self.stages}
         runtime = Runtime(
             context, size.plan, shells, rows=size.rows, shapes=size.shapes, dtype=size.dtypes.messages,
-            groups=by_stage, width=width, barrier=everyone,
+            groups=by_stage, directions=directions, width=width, barrier=everyone,
         )  # fmt: skip
         self.handed = runtime.mail.handed = []
         sample = Microbatch(torch.empty(size.rows), torch.empty(size.rows))

@@ -46,7 +46,7 @@ class Prepared:
     def build(self, groups: Groups) -> None:
         """Builds stages and runtime. Collective: idle ranks take part in making the groups."""
         schedule, width = self.schedule, self.case.width
-        by_stage = groups.of_stages(schedule, width)
+        by_stage, directions = groups.of_stages(schedule, width), groups.of_directions(schedule, width, self.copy)
         everyone = groups.of(range(schedule.devices * width))
         if not self.active:
             return
@@ -59,6 +59,7 @@ class Prepared:
             shapes=[self.boundary(stage) for stage in range(schedule.stages)],
             dtype=self.precision.messages,
             groups=by_stage,
+            directions=directions,
             width=width,
             barrier=everyone,
             clipping=self._clipping(stages, everyone),

@@ -55,7 +55,7 @@ def _run(item: Prepared, iterations: int) -> tuple[dict[int, list[Tensor]], floa
     def keep(stage: int) -> None:
         gradients[stage] = [gradient.clone() for gradient in stages[stage].weights.gradients()]
 
-    item.runtime.before_step = keep
+    item.runtime.updates.before_step = keep
     losses = [item.iterate()["loss"] for _ in range(iterations)]
     return gradients, losses[-1]
 

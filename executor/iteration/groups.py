@@ -1,10 +1,15 @@
-"""Process groups, made once for each set of ranks and warmed up before anything is timed."""
+"""Process groups, made once for each set of ranks and use, and warmed up before anything is timed.
+
+Messages of each replica of a schedule travel in a group, so on NCCL a communicator, of their own:
+neither of two directions queues behind the other. Communicators of one GPU could block each other;
+what protects them is that every rank issues its messages in the plan's one global order.
+"""
 
 from __future__ import annotations
 
 __all__ = ["Groups"]
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -19,10 +24,11 @@ class Groups:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._known: dict[tuple[int, ...], Any] = {}
+        self._directions: dict[tuple[int, tuple[int, ...]], Any] = {}
 
     def __len__(self) -> int:
         """How many there are, beside torch's own of all ranks."""
-        return len(self._known)
+        return len(self._known) + len(self._directions)
 
     def of(self, ranks: Iterable[int]) -> Any:
         """The group of these ranks. Collective over all ranks of the launch, members or not."""
@@ -43,17 +49,43 @@ class Groups:
                 found[stage] = self.of(members)
         return found
 
-    def warm_up_messages(self) -> None:
-        """One element from every rank to every other: connections are made before anything is timed.
+    def of_directions(self, schedule: Schedule, width: int, copy: int) -> list[Any]:
+        """Per replica, the group in which its messages travel in a copy of the pipeline; None is torch's own.
+
+        Where only one replica sends anything, torch's own serves. Collective over all ranks of the
+        launch, also those outside the `width` copies.
+        """
+        found: list[Any] = [None] * schedule.replicas
+        sending = [replica for replica, row in enumerate(schedule.placement) if len(set(row)) > 1]
+        if len(sending) < 2:
+            return found
+        for other in range(width):
+            for number, replica in enumerate(sending):
+                group = self._direction(number, [other * schedule.devices + device for device in schedule.placement[replica]])
+                if other == copy:
+                    found[replica] = group
+        return found
+
+    def warm_up_messages(self, members: Sequence[int] | None = None, group: Any = None) -> None:
+        """One element from every member (None: every rank) to every other, before anything is timed.
 
         One batch on every rank: NCCL wants all ranks of a group in its first batch.
         """
-        rank, others = dist.get_rank(), [other for other in range(dist.get_world_size()) if other != dist.get_rank()]
+        rank = dist.get_rank()
+        others = [other for other in (range(dist.get_world_size()) if members is None else members) if other != rank]
         if not others:
             return
         arriving = [torch.zeros(1, device=self._device) for _ in others]
         leaving = torch.full((1,), float(rank), device=self._device)
-        operations = [dist.P2POp(dist.irecv, tensor, other) for tensor, other in zip(arriving, others, strict=True)]
-        operations += [dist.P2POp(dist.isend, leaving, other) for other in others]
+        operations = [dist.P2POp(dist.irecv, tensor, other, group) for tensor, other in zip(arriving, others, strict=True)]
+        operations += [dist.P2POp(dist.isend, leaving, other, group) for other in others]
         for work in dist.batch_isend_irecv(operations):
             work.wait()
+
+    def _direction(self, number: int, ranks: Iterable[int]) -> Any:
+        key = number, tuple(sorted(set(ranks)))
+        if key not in self._directions:
+            self._directions[key] = group = dist.new_group(list(key[1]))
+            if dist.get_rank() in key[1]:
+                self.warm_up_messages(key[1], group)
+        return self._directions[key]

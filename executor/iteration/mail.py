@@ -52,6 +52,7 @@ class _Message:
     sending: bool
     tensor: Tensor
     peer: int
+    group: Any
     posted: Any = None
     work: Any = None
 
@@ -65,15 +66,15 @@ class _Message:
 class Mail:
     """Point-to-point messages of a rank; `base` is the global rank of device 0 of its pipeline copy.
 
-    With `batched`, what is posted and sent goes out with the next `flush`, as one
-    `batch_isend_irecv`. Batches follow one another: on NCCL they share a communicator and so a
-    stream; elsewhere a batch waits here until the one before it is served.
+    A message travels in the process `group` that it is given, None being torch's own of all ranks;
+    both of its ends name the same one. With `batched`, what is posted and sent goes out with the
+    next `flush`, as one `batch_isend_irecv`. On NCCL, batches of one communicator follow one
+    another, and those of several may have to; elsewhere every batch waits here until the one before
+    it is served, whatever its group: an order that is safe here is safe there.
     """
 
-    def __init__(
-        self, clock: Clock, base: int, device: torch.device, dtype: torch.dtype, group: Any = None, *, batched: bool = False
-    ) -> None:
-        self._clock, self._base, self._device, self._dtype, self._group = clock, base, device, dtype, group
+    def __init__(self, clock: Clock, base: int, device: torch.device, dtype: torch.dtype, *, batched: bool = False) -> None:
+        self._clock, self._base, self._device, self._dtype = clock, base, device, dtype
         self._batched, self._batches = batched, 0
         self._batch: list[_Message] = []
         self._before: list[_Message] = []
@@ -85,10 +86,10 @@ class Mail:
         self.handed: list[Handed] | None = None
         """a list here is filled with everything that is handed to torch, in order"""
 
-    def post(self, receive: Action, source: int, shape: tuple[int, ...]) -> None:
+    def post(self, receive: Action, source: int, shape: tuple[int, ...], group: Any = None) -> None:
         """Posts a receive of `shape` from device `source`."""
         tensor = torch.empty(shape, dtype=self._dtype, device=self._device)
-        self._posted[receive] = message = _Message(receive, False, tensor, self._base + source)
+        self._posted[receive] = message = _Message(receive, False, tensor, self._base + source, group)
         self._hand(message)
         message.posted = self._clock.mark()
 
@@ -101,13 +102,13 @@ class Mail:
         self.received.append(Received(receive, source, size, message.posted, self._clock.mark(), needed))
         return message.tensor
 
-    def send(self, receive: Action, target: int, tensor: Tensor) -> None:
+    def send(self, receive: Action, target: int, tensor: Tensor, group: Any = None) -> None:
         """Hands a tensor over without waiting; it is kept alive until `release` or `finish`.
 
         `receive` names the message: the peer's receive action.
         """
         self.sent.append((receive, self._clock.mark()))
-        self._unfinished[receive] = message = _Message(receive, True, tensor.contiguous(), self._base + target)
+        self._unfinished[receive] = message = _Message(receive, True, tensor.contiguous(), self._base + target, group)
         self._hand(message)
 
     def flush(self) -> None:
@@ -116,7 +117,7 @@ class Mail:
             for message in self._before:
                 message.wait()
         operations = [
-            dist.P2POp(dist.isend if message.sending else dist.irecv, message.tensor, message.peer, self._group)
+            dist.P2POp(dist.isend if message.sending else dist.irecv, message.tensor, message.peer, message.group)
             for message in self._batch
         ]
         works = dist.batch_isend_irecv(operations)
@@ -146,6 +147,6 @@ class Mail:
             return
         post = dist.isend if message.sending else dist.irecv
         let_communication_run()  # the peer's readiness may be known here already: then nothing is put off
-        message.work = post(message.tensor, message.peer, group=self._group)
+        message.work = post(message.tensor, message.peer, group=message.group)
         let_communication_run()
         self._batches += 1

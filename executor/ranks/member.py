@@ -76,6 +76,8 @@ def _join(member: Membership, folder: Path, progress: Progress, pinned: bool, de
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     progress.at("joining the process group")
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    # Several communicators on one GPU are safe if NCCL (2.26 on) starts their kernels in the order we issue them.
+    os.environ.setdefault("NCCL_LAUNCH_ORDER_IMPLICIT", "1")
     timeout = timedelta(seconds=deadline_s)
     store = PrefixStore(f"launch-{next(_LAUNCHES)}", meeting_point(member, folder, deadline_s))
     store.set_timeout(timeout)

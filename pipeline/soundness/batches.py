@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-__all__ = ["batch_end"]
+__all__ = ["batch_end", "channel_of"]
 
 from collections.abc import Callable, Sequence
 
-from pipeline.actions import COMMUNICATION, Step
+from pipeline.actions import COMMUNICATION, Action, Step
+from pipeline.dependencies import peer_of
+from pipeline.schedule import Schedule
 
 
-def batch_end(row: Sequence[Step], position: int, peer_at: Callable[[int], int]) -> int:
+def channel_of(step: Step, schedule: Schedule) -> tuple[int, int]:
+    """(peer, replica) of a SEND or RECV: messages with one of them share a communicator, those of two replicas never do."""
+    assert isinstance(step, Action)
+    return peer_of(step, schedule), schedule.replica_of[step.microbatch]
+
+
+def batch_end(row: Sequence[Step], position: int, channel_at: Callable[[int], object]) -> int:
     """Where the batch that begins with the message at `position` ends: before the first action that is not its.
 
-    A batch is a maximal run of adjacent SENDs and RECVs with one peer; `peer_at(place)` is the device
-    at the other end of the message at `place`.
+    A batch is a maximal run of adjacent SENDs and RECVs of one channel; `channel_at(place)` is that of
+    the message at `place` (see `channel_of`).
     """
-    peer, end = peer_at(position), position + 1
-    while end < len(row) and row[end].kind in COMMUNICATION and peer_at(end) == peer:
+    channel, end = channel_at(position), position + 1
+    while end < len(row) and row[end].kind in COMMUNICATION and channel_at(end) == channel:
         end += 1
     return end

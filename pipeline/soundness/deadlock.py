@@ -4,7 +4,7 @@
 |---|---|---|---|
 | buffered | never waits | never waits: its consumer waits for the data | gloo with small payloads, the simulator's default |
 | rendezvous | waits at its place until the peer stands at the matching RECV | waits until the peer stands at its SEND | NCCL's ungrouped send and recv, large payloads |
-| batched | as rendezvous, but a maximal run of adjacent SENDs and RECVs of a device with one peer is one group | same | `batch_isend_irecv` per peer |
+| batched | as rendezvous, but a maximal run of adjacent SENDs and RECVs of a device with one peer and of one replica is one group | same | `batch_isend_irecv` per peer and communicator |
 
 The members of a group are posted together. A member is served as soon as its counterpart is posted
 too, in whatever group that stands; the device goes on when all members of its group are served.

@@ -13,7 +13,7 @@ from pipeline.actions import COMMUNICATION, SENDS, Action, Kind, Step
 from pipeline.dependencies import message_for, peer_of
 from pipeline.errors import ScheduleError
 from pipeline.schedule import Schedule
-from pipeline.soundness.batches import batch_end
+from pipeline.soundness.batches import batch_end, channel_of
 
 Semantics = Literal["buffered", "rendezvous", "batched"]
 """What a transport makes wait; `pipeline.soundness.deadlock` defines the three."""
@@ -108,10 +108,10 @@ class Replay:
         return True
 
     def _post_group(self, device: int, position: int) -> None:
-        """Posts a communication action, or a run of them with one peer, and matches what it can."""
+        """Posts a communication action, or a run of them in one channel, and matches what it can."""
         row = self.rows[device]
         peer = self._peer(device, position)
-        end = batch_end(row, position, partial(self._peer, device)) if self.grouped else position + 1
+        end = batch_end(row, position, partial(self._channel, device)) if self.grouped else position + 1
         self.group_end[device] = end
         self._unserved[device] = end - position if self.blocking else 0
         for place in range(position, end):
@@ -211,6 +211,10 @@ class Replay:
             return peer_of(action, schedule)
         except IndexError:
             raise self.fault(device, position, "would cross the end of the pipeline") from None
+
+    def _channel(self, device: int, position: int) -> tuple[int, int]:
+        self._peer(device, position)  # refuses what leads nowhere
+        return channel_of(self.rows[device][position], self.schedule)
 
     def fault(self, device: int, position: int, derived: str, remedy: str = "") -> ScheduleError:
         """The error that points at one action of one device."""

@@ -161,5 +161,30 @@ def policies(context: RankContext, payload: Mapping[str, Any]) -> dict[str, list
     return found
 
 
+def channels(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What one iteration of each case sends and posts: (kind, micro-batch, group: the n-th that was seen, or -1 for torch's own)."""
+    job = Job.from_payload(payload)
+    prepared = set_up(context, job)
+    groups: list[Any] = []
+    found: dict[str, list[tuple[str, int, int]]] = {}
+
+    def number(group: Any) -> int:
+        if group is not None and group not in groups:
+            groups.append(group)
+        return -1 if group is None else groups.index(group)
+
+    for item in prepared:
+        mail, noted = item.runtime.mail, found.setdefault(item.case.label, [])
+        post = mail._hand
+
+        def hand(message: Any, post: Any = post, noted: Any = noted) -> None:
+            noted.append((message.receive.kind, message.receive.microbatch, number(message.group)))
+            post(message)
+
+        mail._hand = hand  # type: ignore[method-assign]
+        item.iterate()
+    return {"messages": found, "members": [dist.get_process_group_ranks(group) for group in groups]}
+
+
 def offset(context: RankContext, payload: Mapping[str, Any]) -> int:
     return clock_offset_ns(f"host-{context.rank}")

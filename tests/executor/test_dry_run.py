@@ -12,11 +12,12 @@ import torch.distributed as dist
 from executor.dry_run import dry_run, refuse_mismatch
 from executor.iteration.mail import Handed
 from executor.modules import build_layers
-from pipeline.actions import COMMUNICATION, Action, Kind
+from pipeline.actions import COMMUNICATION, Action, Kind, Step
 from pipeline.dependencies import peer_of
 from pipeline.errors import InputError, RunError
 from pipeline.lowering import lower
 from pipeline.models import GPT, layers
+from pipeline.schedule import Schedule
 from pipeline.schedules import build, catalogue
 from pipeline.soundness.repair import rendezvous_safe
 
@@ -42,7 +43,7 @@ def test_chimera_holds_two_replicas_whose_stages_are_all_reduced_in_pairs() -> N
     found = dry_run(build("chimera", stages=4, microbatches=4), MODEL, microbatch_size=1)
     assert sum(rank.parameters for rank in found.ranks) == 2 * PARAMETERS
     assert all(rank.all_reduces == 2 and rank.all_reduced_bytes == 4 * rank.parameters for rank in found.ranks)
-    assert found.groups == 3  # of devices 0 and 3, of 1 and 2, of all
+    assert found.groups == 5  # of devices 0 and 3, of 1 and 2, of all; of all for the messages of each direction
 
 
 @pytest.mark.parametrize("batched", [False, True])
@@ -60,15 +61,17 @@ def test_every_schedule_walks_through_every_rank(batched: bool) -> None:
     assert not dist.is_initialized()
 
 
-def test_messages_that_stand_together_and_have_one_peer_go_out_in_one_batch() -> None:
+def _channel(step: Step, schedule: Schedule) -> tuple[int, int] | None:
+    """(peer, direction) of a message."""
+    if not isinstance(step, Action) or step.kind not in COMMUNICATION:
+        return None
+    return peer_of(step, schedule), schedule.replica_of[step.microbatch]
+
+
+def test_messages_that_stand_together_and_have_one_peer_and_direction_go_out_in_one_batch() -> None:
     schedule = build("chimera", stages=4, microbatches=8)
     plan = rendezvous_safe(lower(schedule))
-    groups = [
-        sum(peer is not None for peer, _ in groupby(
-            peer_of(step, schedule) if isinstance(step, Action) and step.kind in COMMUNICATION else None for step in row
-        ))
-        for row in plan.actions
-    ]  # fmt: skip
+    groups = [sum(channel is not None for channel, _ in groupby(_channel(step, schedule) for step in row)) for row in plan.actions]
     found = dry_run(schedule, MODEL, microbatch_size=1, batched=True)
     assert [rank.batches for rank in found.ranks] == groups
     assert sum(groups) < sum(rank.sent + rank.received for rank in found.ranks)

@@ -41,7 +41,7 @@ def _gradients_here(item: Prepared) -> dict[int, list[Tensor]]:
     def keep(stage: int) -> None:
         found[stage] = [gradient.clone() for gradient in item.runtime.stages[stage].weights.gradients()]
 
-    item.runtime.before_step = keep
+    item.runtime.updates.before_step = keep
     item.iterate()
     return found
 
