@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.ranks.failure import read_failure
+from executor.ranks.memory_kills import memory_kills
 from executor.ranks.progress import Progress
 from pipeline.errors import ChimeraError, InputError, RunError
 
@@ -39,8 +40,8 @@ class PortTakenError(RunError):
     """Somebody took the rendezvous port between our choosing and using it: try another."""
 
 
-def died(processes: list[subprocess.Popen[bytes]], folder: Path) -> ChimeraError:
-    """The error of a run in which at least one process has failed.
+def died(processes: list[subprocess.Popen[bytes]], folder: Path, kills: int | None) -> ChimeraError:
+    """The error of a run in which at least one process has failed; `kills` are the `memory_kills` before it.
 
     A rank that fails takes its peers along within moments: they lose their connections. So after a
     short grace the cause is a rank that a signal killed, else the one that recorded its failure
@@ -57,7 +58,14 @@ def died(processes: list[subprocess.Popen[bytes]], folder: Path) -> ChimeraError
         return PortTakenError("the rendezvous port was taken", tail, "try again")
     if "parts" in reason and reason["exit_status"] == InputError.exit_status:
         return InputError(*reason["parts"])
+    if status == -signal.SIGKILL and kills is not None and (memory_kills() or 0) > kills:
+        return _starved(rank, folder)
     return _failure(rank, status, reason, folder, tail)
+
+
+def _starved(rank: int, folder: Path) -> RunError:
+    how, last = f"rank {rank} was killed by the kernel for want of memory", f"its last action: {_last_action(folder, rank)}"
+    return RunError(how, last, f"{_LESS} read {folder / f'rank-{rank}.stderr'}")
 
 
 def _failure(rank: int, status: int, reason: dict[str, Any], folder: Path, tail: str) -> RunError:

@@ -20,6 +20,7 @@ from typing import Any
 from executor.ranks.autopsy import PortTakenError, died, late
 from executor.ranks.environment import RANK_VARIABLES, Membership, membership
 from executor.ranks.folder_lock import locked
+from executor.ranks.memory_kills import memory_kills
 from pipeline.errors import InputError
 from pipeline.formats.atomic_file import write_text
 
@@ -101,13 +102,13 @@ def _run(
 ) -> list[Any]:
     for stale in folder.glob("rank-*"):
         stale.unlink(missing_ok=True)
-    port = _free_port()
+    port, kills = _free_port(), memory_kills()
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for rank in range(ranks):
             member = Membership(rank, ranks, rank, ranks, "127.0.0.1", port)
             processes.append(_start(member, target, folder, given))
-        _watch(processes, folder, deadline_s, on_progress)
+        _watch(processes, folder, deadline_s, on_progress, kills)
     finally:
         _end(processes)
         _clear(processes, folder)
@@ -139,14 +140,14 @@ def _start(member: Membership, target: str, folder: Path, given: Mapping[str, st
 
 
 def _watch(
-    processes: list[subprocess.Popen[bytes]], folder: Path, deadline_s: float, on_progress: OnProgress | None
+    processes: list[subprocess.Popen[bytes]], folder: Path, deadline_s: float, on_progress: OnProgress | None, kills: int | None
 ) -> None:
     started = moved = looked = time.monotonic()
     seen: list[bytes] = []
     while True:
         states = [process.poll() for process in processes]
         if any(status and not _left(folder, rank) for rank, status in enumerate(states)):
-            raise died(processes, folder)
+            raise died(processes, folder, kills)
         if all(status is not None for status in states):
             return
         now = time.monotonic()

@@ -18,6 +18,7 @@ from pathlib import Path
 from two_hosts import ADDRESSES, NoNamespacesError, ip, two_hosts
 
 from executor.ranks.folder_lock import locked
+from tests.cli.memory_cgroup import NoCgroupError, memory_cgroup
 
 DEADLINE_S = 12
 _ROOT = Path(__file__).parents[2]
@@ -118,6 +119,15 @@ def full_disk(output: Path) -> Ended:
     finally:
         subprocess.run(["umount", "--lazy", str(output)], check=False)
     return Ended(kept, ended.statuses, ended.errors, ended.after_s)
+
+
+def starved(output: Path) -> Ended:
+    """A command with 1.5 GiB for all of its processes, of which rank 1 takes ever more."""
+    try:
+        with memory_cgroup(3 << 29) as within:
+            return _end(output, _start(output, _FAULTY.format("starved"), within=within))
+    except NoCgroupError as reason:
+        raise NotHereError(str(reason)) from reason
 
 
 def folder_in_use(output: Path) -> Ended:

@@ -27,6 +27,7 @@ from tests.cli.faulty_runs import (
     interrupted,
     network_cut,
     port_taken,
+    starved,
     versions_differ,
 )
 
@@ -39,6 +40,7 @@ INJECTED: dict[str, Callable[[Path], Ended]] = {
     "the network is cut": network_cut,
     "a rank is killed": faulty("killed"),
     "memory is refused": faulty("out_of_memory"),
+    "memory runs out": starved,
     "a program raises": faulty("raising"),
     "the disk is full": full_disk,
     "the folder is in use": folder_in_use,

@@ -53,6 +53,17 @@ def out_of_memory(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
     return _run(context, payload, allocate)
 
 
+def starved(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
+    """More memory than there is: every page is granted, until the kernel has none and kills."""
+
+    def allocate() -> None:
+        held = []
+        while True:
+            held.append(torch.ones(1 << 24))
+
+    return _run(context, payload, allocate)
+
+
 def raising(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
     """A mistake in a program."""
 
