@@ -6,8 +6,11 @@ __all__ = ["WeightVersions", "peak_activations", "weights_copies"]
 
 from collections import Counter
 
-from pipeline.actions import Action, Kind
+from pipeline.actions import Action, Kind, Step
 from pipeline.schedule import Plan, Schedule
+
+# Looking a member up in its class costs several times as much as a module's name.
+_F, _I = Kind.F, Kind.I
 
 
 def peak_activations(schedule: Schedule) -> tuple[float, ...]:
@@ -17,20 +20,22 @@ def peak_activations(schedule: Schedule) -> tuple[float, ...]:
     half a backward releases half. An overlapped pair holds both. Recomputation does not change the
     count: it changes what is kept, not for how many.
     """
-    peaks = []
-    for row in schedule.actions:
-        stored = peak = 0.0
-        for action in row:
-            released = 0.0
-            for part in action.parts:
-                if part.kind is Kind.F:
-                    stored += len(part.microbatches)
-                elif part.kind is not Kind.I:
-                    released += 0.5 if part.half >= 0 else 1.0
-            peak = max(peak, stored)
-            stored -= released
-        peaks.append(peak)
-    return tuple(peaks)
+    return tuple(map(_most_stored, schedule.actions))
+
+
+def _most_stored(row: tuple[Step, ...]) -> float:
+    stored = peak = 0.0
+    for action in row:
+        released = 0.0
+        for _, kind, _, also, half in action.parts:
+            if kind is _F:
+                stored += 1.0 if also < 0 else 2.0
+            elif kind is not _I:
+                released += 1.0 if half < 0 else 0.5
+        if stored > peak:
+            peak = stored
+        stored -= released
+    return peak
 
 
 class WeightVersions:

@@ -46,7 +46,7 @@ def sampled(
     row = next(islice(chain.from_iterable(draw(workload, samples, seed)), wanted, None))
     typical = drawn(workload, row)
     times = reference.run(typical, None, semantics)
-    return Sampled((float(low), float(middle), float(high)), predicted_timeline(typical, times), tuple(ends))
+    return Sampled((float(low), float(middle), float(high)), predicted_timeline(typical, times)(), tuple(ends))
 
 
 def beats(ours_ns: Sequence[int], theirs_ns: Sequence[int]) -> float:

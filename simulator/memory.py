@@ -1,37 +1,32 @@
-"""Memory as a timeline, event by event, so that a peak has a moment and a cause.
+"""Memory as a timeline, event by event, so that a peak has a moment and a cause; or the peaks alone.
 
 A device holds from the start: the framework's constant, the weights of its (replica, stage) pairs,
 their optimizer state and (if they persist) gradient buffers, and for PipeDream-2BW a second version
-of the weights. A forward stores its activations from its start (with recomputation only its input)
-until the backward that uses them ends: B, or W where the backward is split; half of them each for
-half backwards. A recomputing backward holds the whole activations while it runs, or from I to W.
-Receive buffers live from the posting of the receive until a forward takes them over as its stored
-input, or a backward has consumed them; send buffers until the message has arrived. An action's
-workspace lives while it runs. With update="pipedream" a step leaves the old weights behind for the
-micro-batches that used them, until the last of those has finished its backward.
+of the weights. What computations take and give back is said in `simulator.footprints`. Receive
+buffers live from the posting of the receive until a forward takes them over as its stored input, or
+a backward has consumed them; send buffers until the message has arrived.
 """
 
 from __future__ import annotations
 
-__all__ = ["Peak", "memory_events", "memory_peak"]
+__all__ = ["Peak", "memory_events", "memory_peak", "memory_peaks"]
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from heapq import heappop, heappush
 from itertools import accumulate
 from operator import itemgetter
 from typing import NamedTuple
 
 from pipeline.actions import Action, Kind, Step
 from pipeline.timeline import Category, MemoryEvent
-from simulator.costs.durations import share_of
-from simulator.inflight import WeightVersions
+from simulator.footprints import Footprints
 from simulator.times import Times
 from simulator.workload import COMPUTE, RECEIVE, SEND, STEP, Workload
 
-# Looking a member up in its class costs ten times as much as a module's name.
-_F, _I, _RECV_F = Kind.F, Kind.I, Kind.RECV_F
-_BUFFERS: Category = "buffers"
+# Looking a member up in its class costs several times as much as a module's name.
+_F, _RECV_F = Kind.F, Kind.RECV_F
 
 
 class Peak(NamedTuple):
@@ -61,11 +56,94 @@ def memory_events(workload: Workload, times: Times) -> tuple[tuple[MemoryEvent, 
     rows = []
     for device in range(len(workload.ops)):
         ledger = _Ledger(workload, times, device)
-        ledger.open()
         ledger.follow()
         ledger.changes.sort(key=itemgetter(1))
         rows.append(tuple(map(_event, ledger.changes)))
     return tuple(rows)
+
+
+def memory_peaks(workload: Workload, times: Times) -> tuple[int, ...]:
+    """The most bytes each device ever holds, as `memory_peak` finds them, in a third of the time."""
+    return tuple(_Holding(workload, times, device).highest() for device in range(len(workload.ops)))
+
+
+class _Holding:
+    """What one device holds while its row is followed; only messages under way are given back out of turn."""
+
+    def __init__(self, workload: Workload, times: Times, device: int) -> None:
+        self._workload, self._times, self._device = workload, times, device
+        self._footprints = _footprints(workload, device)
+        self._held = self._highest = sum(size for _, size, _ in _from_the_start(workload, device))
+        self._leaving: list[tuple[int, int]] = []
+
+    def highest(self) -> int:
+        """Follows the row to its end."""
+        times, messages = self._times, self._workload.messages
+        columns = (times.starts[self._device], times.ends[self._device])
+        for (code, action, needs, target), start, end in zip(self._workload.ops[self._device], *columns, strict=True):
+            if code is COMPUTE:
+                self._compute(action, needs, start, end)
+            elif code is SEND:
+                size = messages[target][3]
+                self._take(times.sent[target], size)
+                heappush(self._leaving, (times.arrived[target], size))
+            elif code is RECEIVE:
+                self._take(times.posted[target], messages[target][3])
+            elif code is STEP:
+                self._take(end, self._footprints.step(action.parts[0].stage))
+        return self._highest
+
+    def _take(self, now: int, size: int) -> None:
+        """Holds more from now on; what has arrived by now was given back before."""
+        leaving = self._leaving
+        while leaving and leaving[0][0] <= now:
+            self._held -= heappop(leaving)[1]
+        self._held += size
+        if self._held > self._highest:
+            self._highest = self._held
+
+    def _compute(self, action: Step, needs: tuple[int, ...], start: int, end: int) -> None:
+        """All is taken at the start, then given back at the end; what takes no time gives back part by part."""
+        footprints, later = self._footprints, 0
+        for number in needs:
+            message = self._workload.messages[number]
+            if message[0][1] is _RECV_F:
+                self._held -= message[3]
+            else:
+                later += message[3]
+        for part in action.parts:
+            if part[1] is _F:
+                stored, given = footprints.forward(part)
+                self._take(start, stored + given)
+            else:
+                workspace, recomputed, gradients, released, forgotten, version = footprints.backward(part)
+                self._take(start, workspace + recomputed + gradients)
+                given = workspace + released + forgotten + version
+            if start == end:
+                self._held -= given
+            else:
+                later += given
+        self._held -= later
+
+
+def _footprints(workload: Workload, device: int) -> Footprints:
+    """Those of a device; the buffers of gradients that persist are there already."""
+    schedule, persist = workload.plan.schedule, workload.profile.optimizer.gradients_persist
+    return Footprints(schedule, workload.durations, set(schedule.stages_on(device)) if persist else set())
+
+
+def _from_the_start(workload: Workload, device: int) -> Iterator[tuple[Category, int, str]]:
+    """What a device holds throughout: category, bytes, cause."""
+    profile, schedule = workload.profile, workload.plan.schedule
+    yield "framework", profile.framework_bytes, "framework"
+    for replica, stage in schedule.held_by(device):
+        costs, cause = workload.durations.stage(stage), f"stage {stage} of replica {replica}"
+        yield "weights", costs.parameter_bytes, cause
+        yield "optimizer", costs.optimizer_bytes, cause
+        if profile.optimizer.gradients_persist:
+            yield "gradients", costs.gradient_bytes, cause
+        if schedule.update == "2bw":
+            yield "versions", costs.parameter_bytes, f"{cause}: second version"
 
 
 _Change = tuple[int, int, Category, int, str]
@@ -73,149 +151,67 @@ _Change = tuple[int, int, Category, int, str]
 _event: Callable[[_Change], MemoryEvent] = partial(tuple.__new__, MemoryEvent)
 
 
-class _Footprint(NamedTuple):
-    """Bytes of one kind of action: what it leaves behind, what it needs while it runs, what it computes again."""
-
-    kept: int
-    passing: int
-    again: int
-
-
 class _Ledger:
-    """The changes of one device, written down while its row is read."""
+    """The changes of one device with their causes, written down while its row is read."""
 
     def __init__(self, workload: Workload, times: Times, device: int) -> None:
         self.workload, self.times, self.device = workload, times, device
-        self.schedule, self.durations = workload.plan.schedule, workload.durations
         self.changes: list[_Change] = []
-        self._footprints: dict[int, tuple[_Footprint, ...]] = {}
+        self._footprints = _footprints(workload, device)
         self._texts: dict[int, str] = {}
-        self._stored: dict[tuple[int, int], int] = {}
-        self._first_half_done: set[tuple[int, int]] = set()
-        self._recomputed: dict[tuple[int, int], list[int]] = {}
-        self._with_gradients: set[int] = set()
-        self._versions = WeightVersions() if self.schedule.update == "pipedream" else None
 
     def add(self, time_ns: int, category: Category, delta_bytes: int, cause: str) -> None:
         """Writes a change down, unless it is none."""
         if delta_bytes:
             self.changes.append((self.device, time_ns, category, delta_bytes, cause))
 
-    def open(self) -> None:
-        """What the device holds from the start."""
-        profile = self.workload.profile
-        self.add(0, "framework", profile.framework_bytes, "framework")
-        for replica, stage in self.schedule.held_by(self.device):
-            costs, cause = self.durations.stage(stage), f"stage {stage} of replica {replica}"
-            self.add(0, "weights", costs.parameter_bytes, cause)
-            self.add(0, "optimizer", costs.optimizer_bytes, cause)
-            if profile.optimizer.gradients_persist:
-                self.add(0, "gradients", costs.gradient_bytes, cause)
-                self._with_gradients.add(stage)
-            if self.schedule.update == "2bw":
-                self.add(0, "versions", costs.parameter_bytes, f"{cause}: second version")
-
     def follow(self) -> None:
-        """What the actions of the row change, one after another."""
-        device, times, write, messages = self.device, self.times, self.changes.append, self.workload.messages
-        starts, ends, posted, sent, arrived = (
-            times.starts[device],
-            times.ends[device],
-            times.posted,
-            times.sent,
-            times.arrived,
-        )
-        structure, given = self.workload.structure, self._texts
-        row = zip(
-            self.workload.ops[device], structure.alike[device], structure.texts[device], starts, ends, strict=True
-        )
-        for (code, action, needs, target), kind, text, start, end in row:
+        """What is there from the start, then what the actions of the row change, one after another."""
+        device, times, messages = self.device, self.times, self.workload.messages
+        for category, size, cause in _from_the_start(self.workload, device):
+            self.add(0, category, size, cause)
+        columns = (self.workload.structure.texts[device], times.starts[device], times.ends[device])
+        for (code, action, needs, target), text, start, end in zip(self.workload.ops[device], *columns, strict=True):
             if code is COMPUTE:
-                self._compute(action, kind, text, needs, start, end)
+                self._compute(action, text, needs, start, end)
             elif code is SEND:
                 size = messages[target].size_bytes
-                if size:
-                    write((device, sent[target], "buffers", size, text))
-                    write((device, arrived[target], "buffers", -size, text))
+                self.add(times.sent[target], "buffers", size, text)
+                self.add(times.arrived[target], "buffers", -size, text)
             elif code is RECEIVE:
-                size = messages[target].size_bytes
-                if size:
-                    given[target] = text
-                    write((device, posted[target], "buffers", size, text))
-            elif code is STEP and self._versions is not None:
-                stage = action.parts[0].stage
-                if self._versions.step(stage):
-                    self.add(end, "versions", self.durations.stage(stage).parameter_bytes, text)
+                self._texts[target] = text
+                self.add(times.posted[target], "buffers", messages[target].size_bytes, text)
+            elif code is STEP:
+                self.add(end, "versions", self._footprints.step(action.parts[0].stage), text)
 
-    def _compute(self, action: Step, kind: int, text: str, needs: tuple[int, ...], start: int, end: int) -> None:
+    def _compute(self, action: Step, text: str, needs: tuple[int, ...], start: int, end: int) -> None:
         """A forward takes its input over as a stored activation at once; a gradient is used until the end."""
-        gradients = []
-        for number in needs:
-            message = self.workload.messages[number]
-            size = message.size_bytes
-            if size and message.receive.kind is _RECV_F:
-                self.changes.append((self.device, start, "buffers", -size, self._texts[number]))
-            elif size:
-                gradients.append((self.device, end, _BUFFERS, -size, self._texts[number]))
-        parts, footprints = action.parts, self._footprints.get(kind)
-        if footprints is None:
-            footprints = self._footprints[kind] = tuple(map(self._footprint, parts))
-        for part, footprint in zip(parts, footprints, strict=True):
+        messages = [(self.workload.messages[number], self._texts[number]) for number in needs]
+        for message, cause in messages:
+            if message.receive.kind is _RECV_F:
+                self.add(start, "buffers", -message.size_bytes, cause)
+        for part in action.parts:
             cause = text if part is action else str(part)
             if part.kind is _F:
-                self._forward(part, footprint, cause, start, end)
+                self._forward(part, cause, start, end)
             else:
-                self._backward(part, footprint, cause, start, end)
-        self.changes += gradients
+                self._backward(part, cause, start, end)
+        for message, cause in messages:
+            if message.receive.kind is not _RECV_F:
+                self.add(end, "buffers", -message.size_bytes, cause)
 
-    def _footprint(self, part: Action) -> _Footprint:
-        costs = self.durations.stage(part.stage, share_of(part))
-        kept = costs.input_bytes if self.schedule.recomputes(part.stage) else costs.activation_bytes
-        discarded = max(costs.activation_bytes - kept, 0)
-        if part.kind is _F:
-            return _Footprint(kept, costs.forward_workspace_bytes + discarded, 0)
-        return _Footprint(0, costs.backward_workspace_bytes, discarded if part.kind is not Kind.W else 0)
-
-    def _forward(self, part: Action, footprint: _Footprint, cause: str, start: int, end: int) -> None:
-        kept, passing, _ = footprint
-        device, write = self.device, self.changes.append
-        if kept:
-            write((device, start, "activations", kept, cause))
-        if passing:
-            write((device, start, "workspace", passing, cause))
-            write((device, end, "workspace", -passing, cause))
-        if part.also < 0:
-            self._stored[part.stage, part.microbatch] = kept
-        else:
-            self._stored[part.stage, part.microbatch] = kept // 2
-            self._stored[part.stage, part.also] = kept - kept // 2
-        if self._versions is not None:
-            self._versions.forward(part)
-
-    def _backward(self, part: Action, footprint: _Footprint, cause: str, start: int, end: int) -> None:
-        _, workspace, again = footprint
-        key = (part.stage, part.microbatch)
+    def _forward(self, part: Action, cause: str, start: int, end: int) -> None:
+        stored, workspace = self._footprints.forward(part)
+        self.add(start, "activations", stored, cause)
         self.add(start, "workspace", workspace, cause)
-        if again:
-            self._recomputed.setdefault(key, []).append(again)
-            self.add(start, "activations", again, f"{cause}: recomputed")
-        if part.kind is not _I:
-            self._finish(part, key, start, end, cause)
         self.add(end, "workspace", -workspace, cause)
 
-    def _finish(self, part: Action, key: tuple[int, int], start: int, end: int, cause: str) -> None:
-        """The weight gradient is there: activations go, and perhaps an old version of the weights."""
-        if part.stage not in self._with_gradients:
-            self._with_gradients.add(part.stage)
-            self.add(start, "gradients", self.durations.stage(part.stage).gradient_bytes, cause)
-        released = self._stored.pop(key)
-        if part.half >= 0 and key not in self._first_half_done:
-            self._first_half_done.add(key)
-            self._stored[key] = released - released // 2
-            released //= 2
-        self.add(end, "activations", -released, cause)
-        if self._recomputed.get(key):
-            again = self._recomputed[key].pop(0) if part.half >= 0 else sum(self._recomputed.pop(key))
-            self.add(end, "activations", -again, f"{cause}: recomputed")
-        if self._versions is not None and self._versions.finish(part):
-            self.add(end, "versions", -self.durations.stage(part.stage).parameter_bytes, cause)
+    def _backward(self, part: Action, cause: str, start: int, end: int) -> None:
+        found = self._footprints.backward(part)
+        self.add(start, "workspace", found.workspace, cause)
+        self.add(start, "activations", found.recomputed, f"{cause}: recomputed")
+        self.add(start, "gradients", found.gradients, cause)
+        self.add(end, "activations", -found.released, cause)
+        self.add(end, "activations", -found.forgotten, f"{cause}: recomputed")
+        self.add(end, "versions", -found.version, cause)
+        self.add(end, "workspace", -found.workspace, cause)

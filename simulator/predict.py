@@ -11,7 +11,6 @@ from typing import Literal, get_args
 
 from pipeline.errors import DeadlockError, InputError, UnknownNameError
 from pipeline.lowering import Receives, lower
-from pipeline.metrics import measure
 from pipeline.schedule import Plan, Schedule
 from pipeline.soundness.repair import rendezvous_safe
 from pipeline.unroll import unrolled_plan
@@ -120,14 +119,14 @@ def _prediction(workload: Workload, asked: _Asked) -> Prediction:
     plan, durations, width = workload.plan, workload.durations, asked.width
     compiled = _compiled(workload, asked.engine, asked.semantics)
     times = _times(workload, compiled, asked)
-    timeline = predicted_timeline(workload, times)
+    found = predicted_timeline(workload, times)
     samples = durations.microbatch_size * plan.schedule.microbatches * width
     draws = sampled(workload, compiled, asked.samples, asked.seed, asked.semantics) if asked.samples else None
     return Prediction(
         schedule=plan.schedule,
         profile=workload.profile,
-        source=timeline,
-        metrics=measure(timeline, samples_per_iteration=samples),
+        source=found,
+        metrics=found.metrics(samples),
         assumptions=_assumptions(workload, asked),
         microbatch_size=durations.microbatch_size,
         width=width,

@@ -22,8 +22,8 @@ class Prediction:
 
     schedule: Schedule
     profile: Profile
-    source: Timeline | Callable[[], Timeline]
-    """the timeline, or what makes it when it is asked for: of a very large schedule it takes longer than all else"""
+    source: Callable[[], Timeline]
+    """what writes the timeline down when it is asked for: that takes longer than to find out all else"""
     metrics: Metrics
     assumptions: tuple[str, ...]
     microbatch_size: int
@@ -53,7 +53,7 @@ class Prediction:
     @cached_property
     def timeline(self) -> Timeline:
         """When everything happens."""
-        return self.source() if callable(self.source) else self.source
+        return self.source()
 
     def as_json(self) -> dict[str, Any]:
         """The object of `chimera simulate --json`: seconds, bytes, and everything that was assumed."""

@@ -13,6 +13,7 @@ from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
 
+from pipeline.actions import COMPUTE as _COMPUTATIONS
 from pipeline.actions import Action, Kind, Step
 from pipeline.dependencies import inputs_of, results_of
 from pipeline.errors import ScheduleError
@@ -67,8 +68,9 @@ class Structure:
 
     `alike[device][position]` is the number of an action's kind in `kinds` (one example each; number 0
     is communication, which has no example); `wires_alike` numbers the messages' kinds in `wire_kinds`.
-    `collectives` are (action, members). `missing` are needs that no action of the plan satisfies in
-    time, by a number below zero. `graphs` is where `simulator.compiled.graph` keeps what it makes of this.
+    `computing[device]` are the positions of its computations. `collectives` are (action, members).
+    `missing` are needs that no action of the plan satisfies in time, by a number below zero. `graphs`
+    is where `simulator.compiled.graph` keeps what it makes of this.
     Raises ScheduleError for a message that nobody receives.
     """
 
@@ -76,6 +78,7 @@ class Structure:
         self.plan = plan
         self.ops: list[list[Op]] = []
         self.alike: list[list[int]] = []
+        self.computing: list[list[int]] = []
         self.kinds: list[Step | None] = [None]
         self.wires: list[Wire] = []
         self.wires_alike: list[int] = []
@@ -101,7 +104,7 @@ class Structure:
     def _number_messages(self) -> None:
         """Gives every posted receive its number."""
         placement, replica_of = self.plan.schedule.placement, self.plan.schedule.replica_of
-        numbers, wires = self._numbers, self.wires
+        numbers, wires, alike = self._numbers, self.wires, self.wires_alike
         kinds: dict[tuple[int, int, int, Kind, bool, bool], int] = {}
         for target, row in enumerate(self.plan.actions):
             for action in row:
@@ -113,88 +116,67 @@ class Structure:
                 source = placement[replica_of[microbatch]][stage - 1 if kind is _RECV_F else stage + 1]
                 numbers[action] = len(wires)
                 wires.append(_wire((action, source, target)))
-                number = kinds.setdefault((source, target, stage, kind, also >= 0, half >= 0), len(kinds))
-                self.wires_alike.append(number)
-                if number == len(self.wire_kinds):
+                key = (source, target, stage, kind, also >= 0, half >= 0)
+                number = kinds.get(key)
+                if number is None:
+                    number = kinds[key] = len(kinds)
                     self.wire_kinds.append(wires[-1])
+                alike.append(number)
 
     def _resolve(self, device: int, row: tuple[Step, ...]) -> None:
         ops: list[Op] = []
         alike: list[int] = []
-        done: set[tuple[object, ...]] = set()
-        occurrences: dict[int, int] = defaultdict(int)
-        numbers, kind_of = self._numbers, self._kind_of
-        for action in row:
+        computing: list[int] = []
+        inputs = _Inputs(self._numbers, self.missing, self.plan.schedule.stages)
+        launches: dict[int, int] = defaultdict(int)
+        for position, action in enumerate(row):
             kind = action.kind
+            if kind in _COMPUTATIONS:
+                computing.append(position)
+                alike.append(self._kind_of(action))
+                ops.append(_op((COMPUTE, action, inputs.needs(action), -1)))
+                continue
+            assert isinstance(action, Action)
+            alike.append(self._kind_of(action) if kind is _STEP else 0)
             if kind is _RECV_F or kind is _RECV_B:
-                alike.append(0)
-                ops.append(_op((RECEIVE, action, (), numbers[action])))
+                ops.append(_op((RECEIVE, action, (), self._numbers[action])))
             elif kind in _SENT_AS:
-                alike.append(0)
                 ops.append(_op((SEND, action, (), self._sent(device, action))))
             elif kind is _REDUCE:
-                assert isinstance(action, Action)
-                alike.append(0)
-                ops.append(_op((REDUCE, action, (), self._collective(action, occurrences[action.stage]))))
-                occurrences[action.stage] += 1
-            elif kind is _STEP:
-                assert isinstance(action, Action)
-                alike.append(kind_of(action))
-                reductions = occurrences[action.stage]
+                ops.append(_op((REDUCE, action, (), self._collective(action, launches[action.stage]))))
+                launches[action.stage] += 1
+            else:
+                reductions = launches[action.stage]
                 waits_for = self._launched[action.stage, reductions - 1] if reductions else -1
                 ops.append(_op((STEP, action, (), waits_for)))
-            else:
-                alike.append(kind_of(action))
-                ops.append(_op((COMPUTE, action, self._needs(action, done), -1)))
         self.ops.append(ops)
         self.alike.append(alike)
+        self.computing.append(computing)
 
     def _kind_of(self, action: Step) -> int:
         """The number of those actions that cost as much as this one does, whatever the profile."""
         key: tuple[object, ...]
-        if isinstance(action, Action):
+        if len(action) == 5:
             stage, kind, _, also, half = action
             key = (stage, kind, also >= 0, half >= 0)
         else:
-            key = tuple([(part.stage, part.kind, part.half >= 0) for part in action])
+            key = tuple([(part.stage, part.kind, part.half >= 0) for part in action.parts])
         found = self._kind_numbers.get(key)
         if found is None:
             found = self._kind_numbers[key] = len(self.kinds)
             self.kinds.append(action)
         return found
 
-    def _sent(self, device: int, action: Step) -> int:
+    def _sent(self, device: int, action: Action) -> int:
         """The message a SEND sends; raises ScheduleError if no device posts its receive."""
-        assert isinstance(action, Action)
-        receive, towards = _SENT_AS[action.kind]
-        number = self._numbers.get((action.stage + towards, receive, *action[2:]))
+        stage, kind, microbatch, also, half = action
+        receive, towards = _SENT_AS[kind]
+        number = self._numbers.get((stage + towards, receive, microbatch, also, half))
         if number is None:
             raise ScheduleError(
                 f"device {device}: {action}", "is received by nobody", "lower the schedule again", device=device
             )
         return number
-
-    def _needs(self, action: Step, done: set[tuple[object, ...]]) -> tuple[int, ...]:
-        """Messages that a computation waits for: its inputs which the device has not computed itself.
-
-        An input that is neither computed before nor received becomes a need nobody satisfies.
-        """
-        found: list[int] = []
-        for part in action.parts:
-            stage, kind = part.stage, part.kind
-            number = None
-            for needed in inputs_of(part, self.plan.schedule.stages):
-                if needed in done or _covered(needed, done):
-                    continue
-                if number is None and kind is not _W:
-                    number = self._numbers.get((stage, _RECV_F if kind is _F else _RECV_B, *part[2:]))
-                if needed[0] == stage or number is None:
-                    number = -1 - len(self.missing)
-                    self.missing[number] = f"{needed[0]}{needed[1]}{needed[2]}"
-                if number not in found:
-                    found.append(number)
-            done.update(results_of(part))
-        return tuple(found)
 
     def _collective(self, action: Action, occurrence: int) -> int:
         """The number of a stage's n-th all-reduce, described when first met."""
@@ -205,7 +187,44 @@ class Structure:
         return self._launched[key]
 
 
-def _covered(needed: tuple[int, str, int, int], done: set[tuple[object, ...]]) -> bool:
+class _Inputs:
+    """What the computations of one device wait for, given what it has computed before."""
+
+    def __init__(self, numbers: dict[tuple[object, ...], int], missing: dict[int, str], stages: int) -> None:
+        self._numbers, self._missing, self._stages = numbers, missing, stages
+        self._done: set[tuple[int, str, int, int]] = set()
+        self._halved = False
+
+    def needs(self, action: Step) -> tuple[int, ...]:
+        """Messages that a computation waits for: its inputs which the device has not computed itself.
+
+        An input that is neither computed before nor received becomes a need nobody satisfies.
+        """
+        found: tuple[int, ...] = ()
+        done = self._done
+        for part in action.parts:
+            self._halved = self._halved or part.half >= 0
+            for needed in inputs_of(part, self._stages):
+                if needed not in done and not (self._halved and _covered(needed, done)):
+                    number = self._number(part, needed)
+                    if number not in found:
+                        found = (*found, number)
+            done.update(results_of(part))
+        return found
+
+    def _number(self, part: Action, needed: tuple[int, str, int, int]) -> int:
+        """The message that brings it, or a number below zero."""
+        stage, kind, microbatch, also, half = part
+        number = None
+        if needed[0] != stage and kind is not _W:
+            number = self._numbers.get((stage, _RECV_F if kind is _F else _RECV_B, microbatch, also, half))
+        if number is None:
+            number = -1 - len(self._missing)
+            self._missing[number] = f"{needed[0]}{needed[1]}{needed[2]}"
+        return number
+
+
+def _covered(needed: tuple[int, str, int, int], done: set[tuple[int, str, int, int]]) -> bool:
     """Whether a half was computed as part of the whole, or the whole in both halves."""
     stage, what, microbatch, half = needed
     if half >= 0:

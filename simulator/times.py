@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Times", "timeline_of"]
+__all__ = ["Times", "computed_of", "timeline_of"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 
+from pipeline.metrics import Computed
 from pipeline.timeline import MemoryEvent, Span, Timeline, Transfer
 from simulator.workload import COMPUTE, REDUCE, STEP, Workload
 
@@ -45,6 +46,15 @@ class Times:
             needed=[-1] * count,
             reduces=[(-1, -1)] * len(workload.collectives),
         )
+
+
+def computed_of(workload: Workload, times: Times) -> list[Computed | None]:
+    """What every device computed, for `pipeline.metrics.judge`: all that a timeline would say about it."""
+    rows = zip(times.starts, times.ends, workload.structure.computing, strict=True)
+    return [
+        Computed.of([starts[position] for position in computing], [ends[position] for position in computing])
+        for starts, ends, computing in rows
+    ]
 
 
 def timeline_of(

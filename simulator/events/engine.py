@@ -159,18 +159,20 @@ class _Run:
             self.links.at(arrival, self.served[number].succeed)
 
     def _group_end(self, device: int, position: int) -> int:
-        """The end of the messages that are posted together: one, or when batched all adjacent ones with one peer."""
+        """The end of the messages that are posted together: one, or when batched all adjacent ones of one channel."""
         ops = self.workload.ops[device]
         end = position + 1
-        while self.grouped and end < len(ops) and self._peer(ops[end], device) == self._peer(ops[position], device):
+        while self.grouped and end < len(ops) and self._channel(ops[end], device) == self._channel(ops[position], device):
             end += 1
         return end
 
-    def _peer(self, op: Op, device: int) -> int | None:
+    def _channel(self, op: Op, device: int) -> tuple[int, int] | None:
+        """Peer and replica of a message: see `pipeline.soundness.batches.channel_of`."""
         if op.code not in (SEND, RECEIVE):
             return None
         message = self.workload.messages[op.target]
-        return message.target if message.source == device else message.source
+        peer = message.target if message.source == device else message.source
+        return peer, self.workload.plan.schedule.replica_of[message.receive.microbatch]
 
     def _exchange(self, device: int, first: int, end: int, clock: int) -> Generator[simpy.Event, Any, int]:
         """Posts a group of messages and waits until all have been transferred; the time then."""
@@ -225,7 +227,10 @@ class _Run:
     def _wait(self, device: int, op: Op) -> str:
         place = f"device {device}, position {self.position[device]}: {op.action} waits for"
         if op.code in (SEND, RECEIVE):
-            return f"{place} device {self._peer(op, device)} to {'receive' if op.code is SEND else 'send'} it"
+            message = self.workload.messages[op.target]
+            if op.code is SEND:
+                return f"{place} device {message.target} to receive it"
+            return f"{place} device {message.source} to send it"
         if op.code is COMPUTE:
             number = next(n for n in op.needs if n < 0 or self.times.arrived[n] < 0)
             if number < 0:

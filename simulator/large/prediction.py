@@ -40,7 +40,7 @@ def large_prediction(
     def timeline() -> Timeline:
         with collector_paused():
             workload = Workload(lower(schedule, width=width), profile, durations, width)
-            return predicted_timeline(workload, CompiledWorkload(workload).times())
+            return predicted_timeline(workload, CompiledWorkload(workload).times())()
 
     return Prediction(
         schedule=schedule,

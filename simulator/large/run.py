@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from pipeline.actions import Action, Kind
-from pipeline.metrics import DeviceMetrics, Metrics
+from pipeline.metrics import Computed, Metrics, judge
 from simulator.costs.durations import Durations
 from simulator.costs.network import Network
 from simulator.costs.profile import Locality
@@ -45,28 +45,12 @@ class LargeRun:
     """whether any message crosses devices"""
 
     def metrics(self, samples_per_iteration: int, peaks: Sequence[int] | None = None) -> Metrics:
-        """As `pipeline.metrics.measure` has them; `peaks` are the devices' bytes where sizes are known."""
-        arrays, work = self.arrays, self.ends - self.starts
-        begin = arrays.first[:-1]
-        busy = np.add.reduceat(work, begin)
-        spans = np.maximum.reduceat(self.ends, begin) - np.minimum.reduceat(self.starts, begin)
-        pipeline, ideal, total = int(self.ends.max() - self.starts.min()), int(busy.max()), int(busy.sum())
-        longest = max(zip(spans.tolist(), busy.tolist(), strict=True))
-        end = self.iteration_ns
-        return Metrics(
-            pipeline_ns=pipeline,
-            iteration_ns=end,
-            ideal_ns=ideal,
-            bubble_ratio=(len(busy) * pipeline - total) / (len(busy) * pipeline) if pipeline else 0.0,
-            bubble_over_ideal=(pipeline - ideal) / ideal if ideal else 0.0,
-            bubble_longest_stage=(longest[0] - longest[1]) / longest[0] if longest[0] else 0.0,
-            utilisation=total / (len(busy) * end) if end else 0.0,
-            throughput_samples_per_s=samples_per_iteration * 1e9 / end if end else None,
-            per_device=tuple(
-                DeviceMetrics(device, work, pipeline - work, None if peaks is None else peaks[device])
-                for device, work in enumerate(busy.tolist())
-            ),
-        )
+        """As of a timeline; `peaks` are the devices' bytes where sizes are known."""
+        begin = self.arrays.first[:-1]
+        first, last = np.minimum.reduceat(self.starts, begin), np.maximum.reduceat(self.ends, begin)
+        busy = np.add.reduceat(self.ends - self.starts, begin)
+        computed = map(Computed, first.tolist(), last.tolist(), busy.tolist())
+        return judge(list(computed), self.iteration_ns, peaks or (), samples_per_iteration)
 
     def peak_activations(self) -> tuple[float, ...]:
         """As `simulator.inflight.peak_activations` counts them."""

@@ -6,11 +6,12 @@ __all__ = ["bound_ns", "lower_bound_ns"]
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from math import floor
 
 from pipeline.actions import Action, Kind
 from simulator.costs.durations import Durations
-from simulator.workload import COMPUTE, Workload
+from simulator.workload import Workload
 
 
 def lower_bound_ns(workload: Workload) -> int:
@@ -30,13 +31,12 @@ def lower_bound_ns(workload: Workload) -> int:
     profile makes that cheaper: each piece counts at the cheapest of these, so the bound holds for
     every family. Messages and dispatch are free: all stages might share a device.
     """
-    pieces = Counter(
-        (part[0], part[1], part[3] >= 0, part[4] >= 0)
-        for ops in workload.ops
-        for code, action, _, _ in ops
-        if code == COMPUTE
-        for part in action.parts
-    )
+    structure, pieces = workload.structure, Counter[tuple[int, Kind, bool, bool]]()
+    for number, count in Counter(chain.from_iterable(structure.alike)).items():
+        example = structure.kinds[number]
+        if example is not None and example.is_compute:
+            for part in example.parts:
+                pieces[part.stage, part.kind, part.also >= 0, part.half >= 0] += count
     return bound_ns(workload.durations, pieces, workload.plan.schedule.devices)
 
 
