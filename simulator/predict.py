@@ -16,7 +16,8 @@ from pipeline.soundness.repair import rendezvous_safe
 from pipeline.unroll import unrolled_plan
 from simulator.assumptions import assumptions
 from simulator.collector import collector_paused
-from simulator.compiled.longest_path import CompiledWorkload, contention
+from simulator.compiled.longest_path import CompiledWorkload
+from simulator.contention import contention
 from simulator.costs.durations import Durations
 from simulator.costs.profile import Profile
 from simulator.events import engine as reference

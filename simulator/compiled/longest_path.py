@@ -10,9 +10,9 @@ devices, cores shared by devices) is refused with the reason.
 
 from __future__ import annotations
 
-__all__ = ["CompiledWorkload", "contention"]
+__all__ = ["CompiledWorkload"]
 
-from itertools import chain, combinations, pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from simulator.compiled.graph import ALONE, Graph, Moments, graph_of
 from simulator.compiled.levels import Weights, walk_levels, walk_nodes
+from simulator.contention import contention
 from simulator.events import engine as reference
-from simulator.events.sharing import sharing_reason
 from simulator.sampling import varies_between_devices
 from simulator.times import Times
-from simulator.workload import REDUCE, STEP, Workload
+from simulator.workload import STEP, Workload
 
 Integers = NDArray[np.int64]
 _CHUNK_BYTES, _MOST_BYTES = 16 * 2**20, 128 * 2**20
@@ -35,26 +35,6 @@ _BLOCK = 64
 """samples turned round at once: columns of thousands of samples would evict one another from the cache"""
 _NARROW = 45
 """nodes a level below which a single sample is walked faster node by node than level by level"""
-
-
-def contention(workload: Workload) -> str | None:
-    """Why the compiled engine cannot answer for this workload, or None if it can."""
-    if workload.network.contention:
-        return workload.network.contention
-    shared = sharing_reason(workload)
-    if shared:
-        return shared
-    collectives = [c for c in workload.collectives if c.duration_ns]
-    groups = {frozenset(collective.members) for collective in collectives}
-    for ours, theirs in combinations(groups, 2):
-        if ours & theirs:
-            return f"all-reduces over devices {sorted(ours)} and {sorted(theirs)} can overtake one another"
-    orders: dict[frozenset[int], list[int]] = {}
-    for device, ops in enumerate(workload.ops):
-        launched = [op.target for op in ops if op.code is REDUCE and workload.collectives[op.target].duration_ns]
-        if launched and orders.setdefault(frozenset(workload.collectives[launched[0]].members), launched) != launched:
-            return f"device {device} launches its all-reduces in another order than its group"
-    return None
 
 
 class CompiledWorkload:

@@ -3,14 +3,16 @@
 A device works through its row. A computation starts when the device is free, its messages have
 arrived, the receive overheads are paid and the action is dispatched. A SEND costs its overhead and
 puts the message on its link; a RECV posts. Messages on a directed link are served in the order of
-their sending, so a message's arrival is known, arithmetically, the moment it is sent: an action
-costs one or two events; `simulator.events.sharing` adds events where computations slow each other down.
-Time is integer nanoseconds. When no event is left while a device has
-actions left, the devices wait for one another for ever, and that is reported.
+their sending, so a message's arrival is known, arithmetically, the moment it is sent. Where nothing
+contends (`simulator.contention`) a device's clock therefore runs ahead of the environment's until it
+needs a message that has not been sent, and the device sleeps until that arrives. Elsewhere it stops at
+the end of every computation; `simulator.events.sharing` adds events where computations slow each other
+down. Time is integer nanoseconds. When no event is left while a device has actions left, the devices
+wait for one another for ever, and that is reported.
 
 Semantics are those of `pipeline.soundness.deadlock`, and one more. Buffered: as above. Rendezvous: a SEND or RECV holds its
 device until the message has crossed the link, which starts when both stand there; batched: the same
-for a run of adjacent ones with one peer together. Stream: posting holds nobody, but every device's
+for a run of adjacent ones of one channel (peer and replica) together. Stream: posting holds nobody, but every device's
 messages are served in the order in which it posted them (`simulator.events.streams`).
 
 With buffered messages and private links every moment is a maximum of sums of durations: for a fixed
@@ -28,12 +30,13 @@ from typing import Any, Literal, get_args
 
 import simpy
 
-from pipeline.errors import DeadlockError
 from pipeline.soundness.replay import Semantics
+from simulator.contention import contention
 from simulator.events.all_reduces import AllReduces
 from simulator.events.links import Links
 from simulator.events.sharing import Sharing, sharing_reason
 from simulator.events.streams import Streams
+from simulator.events.stuck import deadlock
 from simulator.times import Times
 from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, Op, OpCode, Workload
 
@@ -45,24 +48,33 @@ Transport = Literal[Semantics, "stream"]
 TRANSPORTS: tuple[Transport, ...] = (*get_args(Semantics), "stream")
 
 
-def run(workload: Workload, work_ns: list[list[int]] | None = None, semantics: Transport = "buffered") -> Times:
+def run(
+    workload: Workload,
+    work_ns: list[list[int]] | None = None,
+    semantics: Transport = "buffered",
+    *,
+    ahead: bool = True,
+) -> Times:
     """Simulates one iteration; `work_ns[device][position]` replaces the workload's own durations.
+
+    Without `ahead` every device stops at the end of every computation, even where it need not.
 
     Raises DeadlockError naming which action of which device waits for what.
     """
-    return _Run(workload, workload.work_ns if work_ns is None else work_ns, semantics).result()
+    return _Run(workload, workload.work_ns if work_ns is None else work_ns, semantics, ahead=ahead).result()
 
 
 class _Run:
     """One iteration under way."""
 
-    def __init__(self, workload: Workload, work_ns: list[list[int]], semantics: Transport) -> None:
+    def __init__(self, workload: Workload, work_ns: list[list[int]], semantics: Transport, *, ahead: bool) -> None:
         self.env = simpy.Environment(initial_time=0)
         self.workload, self.work_ns = workload, work_ns
         self.times = Times.of(workload)
         self.sharing = Sharing(self.env, workload) if sharing_reason(workload) else None
         self.blocking, self.grouped = semantics in get_args(Semantics)[1:], semantics == "batched"
         self.links = Links(self.env, workload.network)
+        self.private = ahead and semantics == "buffered" and contention(workload) is None
         self.streams = self._streams() if semantics == "stream" else None
         self.position = [0] * len(workload.ops)
         self.clock = [0] * len(workload.ops)
@@ -78,12 +90,12 @@ class _Run:
 
     def result(self) -> Times:
         """Runs until nothing can happen any more."""
+        process = self._ahead if self.private else self._device
         for device in range(len(self.workload.ops)):
-            self.env.process(self._device(device))
+            self.env.process(process(device))
         self.env.run()
-        unfinished = [d for d, ops in enumerate(self.workload.ops) if self.position[d] < len(ops)]
-        if unfinished:
-            raise self._deadlock(unfinished)
+        if any(place < len(ops) for place, ops in zip(self.position, self.workload.ops, strict=True)):
+            raise deadlock(self.workload, self.times, self.position, self.all_reduces, self.streams)
         ends = [end for _, end in self.times.reduces]
         self.times.end_ns = max([*self.clock, *ends]) + self.workload.profile.overheads.iteration_ns
         return self.times
@@ -128,6 +140,43 @@ class _Run:
                 clock = yield from self._synchronise(device, position, clock)
         self.position[device] = len(self.workload.ops[device])
         self.clock[device] = clock
+
+    def _ahead(self, device: int) -> Steps:
+        """The same where nothing contends: only what another device has not sent or launched yet stops it."""
+        times, messages, waiting = self.times, self.workload.messages, self.waiting
+        starts, ends, work = times.starts[device], times.ends[device], self.work_ns[device]
+        arrived, needed, posted, sent = times.arrived, times.needed, times.posted, times.sent
+        dispatch, hold = self.workload.profile.overheads.dispatch_ns, self.links.hold
+        clock = 0
+        for position, (code, _, needs, target) in enumerate(self.workload.ops[device]):
+            if code is COMPUTE:
+                for number in needs:
+                    if number < 0 or arrived[number] < 0:
+                        self.position[device] = position
+                        waiting[number] = event = self.env.event()
+                        yield event
+                    needed[number] = clock
+                    clock = max(clock, arrived[number]) + messages[number][6]
+                starts[position] = clock = clock + dispatch
+                ends[position] = clock = clock + work[position]
+            elif code is SEND:
+                _, _, _, _, occupancy, overhead, _, resources = messages[target]
+                sent[target] = clock = clock + overhead
+                arrived[target] = arrival = hold(resources, occupancy, clock) if resources else clock + occupancy
+                if target in waiting:
+                    self._wake(waiting.pop(target), arrival)
+            elif code is RECEIVE:
+                posted[target] = clock
+            else:
+                self.position[device] = position
+                clock = yield from self._synchronise(device, position, clock)
+        self.position[device] = len(starts)
+        self.clock[device] = clock
+
+    def _wake(self, event: simpy.Event, moment: int) -> None:
+        """The event happens at a moment to come."""
+        event._ok, event._value = True, None
+        self.env.schedule(event, delay=moment - self.env._now)
 
     def _post(self, device: int, code: OpCode, number: int, now: int) -> None:
         """A device sends a message, or expects it, and goes on."""
@@ -206,44 +255,3 @@ class _Run:
         self.times.starts[device][position], self.times.ends[device][position] = start, start + work
         yield self.env.timeout(work)
         return start + work
-
-    def _deadlock(self, unfinished: list[int]) -> DeadlockError:
-        """Which action of which device waits for what."""
-        waits = [self._wait(device, self.workload.ops[device][self.position[device]]) for device in unfinished]
-        first = unfinished[0]
-        position = self.position[first]
-        others = "" if len(waits) == 1 else "; " + "; ".join(waits[1:])
-        remedy = "`chimera check` names the circle of waiting devices"
-        if self.streams is not None:
-            remedy = "post messages in one order on all devices, such as the order of their sends"
-        return DeadlockError(
-            waits[0],
-            f"nothing can happen any more{others}",
-            remedy,
-            device=first,
-            position=position,
-        )
-
-    def _wait(self, device: int, op: Op) -> str:
-        place = f"device {device}, position {self.position[device]}: {op.action} waits for"
-        if op.code in (SEND, RECEIVE):
-            message = self.workload.messages[op.target]
-            if op.code is SEND:
-                return f"{place} device {message.target} to receive it"
-            return f"{place} device {message.source} to send it"
-        if op.code is COMPUTE:
-            number = next(n for n in op.needs if n < 0 or self.times.arrived[n] < 0)
-            if number < 0:
-                return f"{place} {self.workload.missing[number]}, which its device has not computed"
-            message = self.workload.messages[number]
-            return f"{place} {message.receive} from device {message.source}{self._held_up(message.source, number)}"
-        collective = self.workload.collectives[op.target]
-        absent = len(collective.members) - self.all_reduces.launched[op.target]
-        return f"{place} {collective.action}, which {absent} of devices {list(collective.members)} have not launched"
-
-    def _held_up(self, source: int, number: int) -> str:
-        """What stands before a message on its sender's stream."""
-        head = None if self.streams is None else self.streams.head(source)
-        if head is None or head == number:
-            return ""
-        return f", whose stream is held up by {self.workload.messages[head].receive}"

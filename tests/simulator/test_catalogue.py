@@ -11,7 +11,8 @@ from pipeline.lowering import lower
 from pipeline.schedule import Schedule
 from pipeline.schedules import build, catalogue
 from simulator import simulate
-from simulator.compiled.longest_path import CompiledWorkload, contention
+from simulator.compiled.longest_path import CompiledWorkload
+from simulator.contention import contention
 from simulator.costs.durations import Durations
 from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, Profile, SizeCost
 from simulator.events import engine as reference

@@ -16,7 +16,11 @@ from pipeline.schedule import Plan, Schedule
 from pipeline.schedules import build
 from pipeline.timeline import Timeline
 from simulator import Profile, simulate
-from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, Overheads, SizeCost, Topology
+from simulator.costs.durations import Durations
+from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
+from simulator.events import engine as reference
+from simulator.workload import Workload
+from tests.strategies import schedules as any_schedule
 
 times = st.integers(0, 2000)
 schedules = st.one_of(
@@ -102,6 +106,21 @@ def test_better_links_never_slow_a_fixed_order(schedule: Schedule, link: LinkCos
     wider = replace(link, bandwidth_bytes_per_s=faster * link.bandwidth_bytes_per_s)
     longer = replace(link, latency_ns=link.latency_ns + more)
     assert simulate(plan, sized(wider)).timeline.end_ns <= base <= simulate(plan, sized(longer)).timeline.end_ns
+
+
+@settings(max_examples=120, deadline=None)
+@given(any_schedule(max_stages=6, max_microbatches=16), links, st.booleans(), st.integers(0, 3000), st.integers(1, 2))
+def test_clocks_that_run_ahead_find_the_moments_of_devices_that_stop_at_every_action(
+    schedule: Schedule, link: LinkCost, queueing: bool, reduce: int, width: int
+) -> None:
+    profile = sized(
+        replace(link, queueing=queueing),
+        all_reduce=AllReduceCost(latency_ns=reduce),
+        optimizer=OptimizerCost(constant_ns=90),
+        overheads=Overheads(dispatch_ns=11, iteration_ns=5),
+    )
+    workload = Workload(lower(schedule, width=width), profile, Durations(schedule, profile), width)
+    assert reference.run(workload) == reference.run(workload, ahead=False)
 
 
 @settings(max_examples=30, deadline=None)

@@ -19,7 +19,8 @@ from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from pipeline.timeline import Span
 from simulator import Profile, simulate
-from simulator.compiled.longest_path import CompiledWorkload, contention
+from simulator.compiled.longest_path import CompiledWorkload
+from simulator.contention import contention
 from simulator.costs.collectives import all_reduce_ns, cost_among
 from simulator.costs.durations import Durations
 from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, MeasuredReduce, SizeCost, SlowLink, Topology

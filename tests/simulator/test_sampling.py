@@ -15,7 +15,8 @@ from pipeline.lowering import lower
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from simulator import Prediction, Profile, simulate
-from simulator.compiled.longest_path import CompiledWorkload, contention
+from simulator.compiled.longest_path import CompiledWorkload
+from simulator.contention import contention
 from simulator.costs.durations import Durations
 from simulator.costs.profile import AllReduceCost, Jitter, LayerCost, LinkCost, OptimizerCost, SizeCost
 from simulator.costs.profile_file import document, parse
