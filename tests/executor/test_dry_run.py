@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from executor.dry_run import dry_run, refuse_mismatch
+from executor.dry_run import dry_run
+from executor.dry_run.counterparts import refuse_mismatch
 from executor.iteration.mail import Handed
 from executor.modules import build_layers
 from pipeline.actions import COMMUNICATION, Action, Kind, Step
