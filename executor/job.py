@@ -35,8 +35,9 @@ def run_job(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
     Returns per label: `cases` (iteration records, each with what disturbed it; spans and messages of
     those that `detailed` keeps), `scores` (this rank's part of an `executor.evaluation.Score`, None
     where nothing is scored), `devices`, `peak_memory_bytes` and `memory` (see
-    `executor.watching.Watched`), and `rss_bytes`, the process's peak. Completed iterations are also appended to the rank's journal while the job runs. What was
-    done before a resumed checkpoint is not in the records.
+    `executor.watching.Watched`), and `rss_bytes`, the process's peak. Completed iterations are also
+    appended to the rank's journal while the job runs. What was done before a resumed checkpoint is
+    not in the records.
     """
     job = Job.from_payload(payload)
     prepared = set_up(context, job)

@@ -44,6 +44,7 @@ class _Reference:
         ]
 
     def run(self, iterations: int) -> Outcome:
+        """Trains for so many iterations, by the case's update rule."""
         update = self.item.schedule.update
         older = self.snapshot()
         loss = 0.0
@@ -95,6 +96,7 @@ class _Reference:
         return total
 
     def stashed(self, history: list[list[list[Tensor]]], m: int) -> list[list[Tensor]]:
+        """The weights that micro-batch m sees, of all snapshots since the iteration began."""
         stages, count = self.item.schedule.stages, self.item.schedule.microbatches
         return [
             history[max(0, m - min(count, stages - stage) + 1)][layer]
@@ -103,6 +105,7 @@ class _Reference:
         ]
 
     def batch(self, iteration: int, number: int) -> Microbatch:
+        """Micro-batch `number` of all copies' micro-batches of an iteration."""
         item, size = self.item, self.item.case.microbatch_size
         return microbatch(
             item.config, size, seed=item.job.seed, iteration=iteration, number=number,
@@ -110,27 +113,33 @@ class _Reference:
         )  # fmt: skip
 
     def loss(self, batch: Microbatch) -> Tensor:
+        """The mean loss of a micro-batch."""
         return loss_of(self.item.config, nn.Sequential(*self.model)(batch.inputs), batch.targets)
 
     def clear(self) -> None:
+        """Forgets all gradients."""
         for layer in self.model:
             layer.zero_grad()
 
     def snapshot(self) -> list[list[Tensor]]:
+        """A copy of all weights, by layer and parameter."""
         return [[p.detach().clone() for p in layer.parameters()] for layer in self.model]
 
     def load(self, values: list[list[Tensor]]) -> None:
+        """Puts the weights of a snapshot in place."""
         with torch.no_grad():
             for layer, row in zip(self.model, values, strict=True):
                 for parameter, value in zip(layer.parameters(), row, strict=True):
                     parameter.copy_(value)
 
     def use_rate(self, iteration: int) -> None:
+        """Sets the learning rate of an iteration."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.item.job.rate.at(iteration)
 
     def step(self, gradients: list[list[Tensor]]) -> None:
+        """One optimizer step with the given gradients, clipped where the job says so."""
         for layer, row in zip(self.model, gradients, strict=True):
             for parameter, gradient in zip(layer.parameters(), row, strict=True):
                 parameter.grad = gradient

@@ -132,7 +132,9 @@ class Prepared:
         first, last = stage == 0, stage == schedule.stages - 1
         module = stage_module(self.config, self.cuts[stage], seed=job.seed, dtype=self.dtype).to(self.context.device)
         sink = Sink() if schedule.split_backward() else None
-        weights = Weights(self.precision.stage(module, last=last), job.optimizer, job.learning_rate, schedule.update, sink, job.momentum)
+        weights = Weights(
+            self.precision.stage(module, last=last), job.optimizer, job.learning_rate, schedule.update, sink, job.momentum
+        )
         if job.reset or job.restart:
             weights.remember()
         if self.case.pace is not None:
@@ -142,7 +144,9 @@ class Prepared:
                 recompute=schedule.recomputes(stage),
             )  # fmt: skip
         loss = (lambda output, targets: loss_of(self.config, output, targets)) if last else None
-        return RealStage(weights, first=first, loss=loss, recompute=schedule.recomputes(stage), sink=sink, split=split(schedule, stage))
+        return RealStage(
+            weights, first=first, loss=loss, recompute=schedule.recomputes(stage), sink=sink, split=split(schedule, stage)
+        )
 
 
 def prepare(context: RankContext, job: Job, case: Case, groups: Groups) -> Prepared:

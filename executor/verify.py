@@ -6,6 +6,7 @@ __all__ = ["difference", "largest_difference"]
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from executor.cases import Job
+from executor.iteration.stage import StageWork
 from executor.job import set_up
 from executor.ranks.context import RankContext
 from executor.reference import Outcome, reference
@@ -50,14 +52,13 @@ def _what_matters(item: Prepared) -> tuple[object, ...]:
 def _run(item: Prepared, iterations: int) -> tuple[dict[int, list[Tensor]], float]:
     """The gradients of the last iteration by stage, and this rank's part of its loss."""
     gradients: dict[int, list[Tensor]] = {}
-    stages = item.runtime.stages
-
-    def keep(stage: int) -> None:
-        gradients[stage] = [gradient.clone() for gradient in stages[stage].weights.gradients()]
-
-    item.runtime.updates.before_step = keep
+    item.runtime.updates.before_step = partial(_keep, gradients, item.runtime.stages)
     losses = [item.iterate()["loss"] for _ in range(iterations)]
     return gradients, losses[-1]
+
+
+def _keep(gradients: dict[int, list[Tensor]], stages: Mapping[int, StageWork], stage: int) -> None:
+    gradients[stage] = [gradient.clone() for gradient in stages[stage].weights.gradients()]
 
 
 def largest_difference(item: Prepared, gradients: Mapping[int, list[Tensor]], loss: float, truth: Outcome) -> float:

@@ -120,19 +120,19 @@ def _filled(value: Any, values: Mapping[str, str], place: str) -> Any:
     if isinstance(value, str):
         return _fill(value, values, place)
     if isinstance(value, dict):
-        return {key: _filled(inner, values, f"{place}: {key}" if ":" not in place else f"{place}.{key}") for key, inner in value.items()}
+        joined = "." if ":" in place else ": "
+        return {key: _filled(inner, values, f"{place}{joined}{key}") for key, inner in value.items()}
     if isinstance(value, list):
         return [_filled(inner, values, f"{place}.{index}") for index, inner in enumerate(value)]
     return value
 
 
 def _fill(text: str, values: Mapping[str, str], place: str) -> str:
-    def one(found: re.Match[str]) -> str:
+    for found in _PLACEHOLDER.finditer(text):
         if found[1] not in values:
-            raise InputError(f"{place} = {text!r}", f"{found[0]} stands for nothing", f"valid: {', '.join(f'{{{name}}}' for name in sorted(values))}")
-        return values[found[1]]
-
-    return _PLACEHOLDER.sub(one, text)
+            valid = ", ".join(f"{{{name}}}" for name in sorted(values))
+            raise InputError(f"{place} = {text!r}", f"{found[0]} stands for nothing", f"valid: {valid}")
+    return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
 
 
 def _input_error(error: ValidationError, name: str) -> InputError:

@@ -72,7 +72,9 @@ def render(
     whole = Allocation(max(fit.nodes for fit in fits), max(fit.ranks_per_node for fit in fits))
     numbers = list(range(len(tasks)) if pending is None else pending) if array else []
     log = "%A_%a" if array else "%j"
-    options = [*_options(cluster, whole, name), *([f"--array={_ranges(numbers)}{f'%{at_once}' if at_once else ''}"] if array else [])]
+    options = _options(cluster, whole, name)
+    if array:
+        options.append(f"--array={_ranges(numbers)}" + (f"%{at_once}" if at_once else ""))
     options += [f"--output={folder}/logs/{log}.out", f"--error={folder}/logs/{log}.err"]
     written = '"$folder/logs/${SLURM_ARRAY_JOB_ID}_$task.err"' if array else '"$folder/logs/$SLURM_JOB_ID.err"'
     parts = [
@@ -164,7 +166,8 @@ def _launch(cluster: Cluster, whole: Allocation) -> str:
         f'exec {torchrun} --nnodes="$nodes" --nproc-per-node="$((ranks / nodes))" --node-rank="$SLURM_NODEID" '
         f'--master-addr="$MASTER_ADDR" --master-port="$MASTER_PORT" --no-python {chimera} "$@"'
     )
-    steps = f'srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --cpus-per-task={cpus * whole.ranks_per_node} --kill-on-bad-exit=1'
+    each = f"--ntasks-per-node=1 --cpus-per-task={cpus * whole.ranks_per_node} --kill-on-bad-exit=1"
+    steps = f'srun --nodes="$nodes" --ntasks="$nodes" {each}'
     return f'export nodes ranks\n{steps} \\\n    bash -c {shlex.quote(agent)} torchrun "${{command[@]}}" &'
 
 

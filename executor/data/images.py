@@ -34,7 +34,8 @@ def images(source: Source, config: ModelConfig) -> Images:
     found = _read(source)
     assert isinstance(config, CNN | MLP)
     if found.classes > config.classes:
-        raise InputError(f"{source.name} has {found.classes} classes", f"{config.name} tells {config.classes} apart", "use another model")
+        derived = f"{config.name} tells {config.classes} apart"
+        raise InputError(f"{source.name} has {found.classes} classes", derived, "use another model")
     _side(config)
     return found
 

@@ -18,8 +18,8 @@ _COMPUTE_OF = {Kind.SEND_F: Kind.F, Kind.SEND_B: Kind.B}
 def acknowledgements(plan: Plan, device: int) -> dict[Action, tuple[Action, ...]]:
     """For each receive of `device`, the receives (at its peers) of own messages that it acknowledges."""
     found: dict[Action, tuple[Action, ...]] = {}
-    peers = {peer_of(action, plan.schedule) for action in plan.actions[device] if isinstance(action, Action) and action.kind in SENDS}
-    for peer in sorted(peers):
+    row = [action for action in plan.actions[device] if isinstance(action, Action)]
+    for peer in sorted({peer_of(action, plan.schedule) for action in row if action.kind in SENDS}):
         consumed: list[Action] = []
         for action in plan.actions[peer]:
             if action.is_compute:

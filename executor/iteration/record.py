@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from executor.iteration.mail import Mail
+from executor.iteration.mail import Mail, Received
 from executor.ranks.clock import Clock
 from pipeline.actions import Step
 
@@ -37,20 +37,23 @@ def take_record(
     `begin` and `end` are this host's nanoseconds; `shift` turns those into rank 0's.
     """
 
-    def ns(mark: Any) -> int:
-        return clock.ns(mark) + shift
-
+    ns = clock.ns
     record = IterationRecord(
         begin + shift,
         end + shift,
         loss,
-        [(stream, str(step), ns(start), ns(stop)) for stream, step, start, stop in marks],
-        [(str(r.receive), r.source, r.size_bytes, ns(r.posted), ns(r.arrived), ns(r.needed)) for r in mail.received],
-        {str(receive): ns(at) for receive, at in mail.sent},
+        [(stream, str(step), ns(start) + shift, ns(stop) + shift) for stream, step, start, stop in marks],
+        [_transfer(received, clock, shift) for received in mail.received],
+        {str(receive): ns(at) + shift for receive, at in mail.sent},
     )
     for kept in (marks, mail.received, mail.sent):
         kept.clear()
     return record
+
+
+def _transfer(message: Received, clock: Clock, shift: int) -> tuple[str, int, int, int, int, int]:
+    posted, arrived, needed = (clock.ns(mark) + shift for mark in (message.posted, message.arrived, message.needed))
+    return str(message.receive), message.source, message.size_bytes, posted, arrived, needed
 
 
 class Records:

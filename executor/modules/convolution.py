@@ -47,12 +47,14 @@ class _ConvolutionWork(NamedTuple):
 class _Deferred(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, layer: Convolution) -> Tensor:
+        """The layer's own; keeps what both halves of the backward need."""
         ctx.save_for_backward(inputs, weight)
         ctx.layer = layer
         return functional.conv2d(inputs, weight, None, layer.stride, layer.padding)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
+        """The input's gradient; the work for the weight's goes to the sink."""
         inputs, weight = ctx.saved_tensors
         ctx.layer.sink.put(_ConvolutionWork(ctx.layer, inputs.detach(), gradient))
         if not ctx.needs_input_grad[0]:

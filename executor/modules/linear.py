@@ -55,12 +55,14 @@ class Linear(nn.Linear, Deferring):
 class _Deferred(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, layer: Linear) -> Tensor:
+        """The layer's own; keeps what both halves of the backward need."""
         ctx.save_for_backward(inputs, weight)
         ctx.layer = layer
         return functional.linear(inputs, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, None]:
+        """The input's gradient; the work for the weight's goes to the sink."""
         inputs, weight = ctx.saved_tensors
         ctx.layer.sink.put(_LinearWork(ctx.layer, inputs.detach(), gradient))
         return gradient @ weight if ctx.needs_input_grad[0] else None, None, None, None

@@ -90,7 +90,8 @@ def late(processes: list[subprocess.Popen[bytes]], folder: Path, deadline_s: flo
     last = "; ".join(f"rank {rank}: {_last_action(folder, rank)}{state}" for rank, state in enumerate(states))
     standing = [f"rank {rank}{state}" for rank, state in enumerate(states) if state]
     behind = f"at {', '.join(standing)}" if standing else "at the rank that stands behind the others"
-    return RunError(f"no rank has moved for the deadline of {deadline_s:g} s", f"last actions: {last}", f"raise the deadline, or look {behind}")
+    given = f"no rank has moved for the deadline of {deadline_s:g} s"
+    return RunError(given, f"last actions: {last}", f"raise the deadline, or look {behind}")
 
 
 def _state(pid: int) -> str:

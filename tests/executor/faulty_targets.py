@@ -59,7 +59,8 @@ def starved(context: RankContext, payload: Mapping[str, Any]) -> _JSON:
     def allocate() -> None:
         held = []
         while True:
-            held.append(torch.ones(1 << 24))
+            held.append(torch.ones(1 << 25))
+            (context.output / "fault").write_text(str(time.monotonic_ns()))  # until now all was well
 
     return _run(context, payload, allocate)
 
