@@ -114,24 +114,24 @@ def _messages(schedule: Schedule, receives: Receives) -> tuple[_Slots, _Slots]:
 
 def _consumer(receive: Action, places: dict[tuple[object, ...], int]) -> int | None:
     """Where a device computes with what it receives."""
-    stage, kind, *what = receive
+    stage, kind, microbatch, also, half = receive
     if kind is _RECV_F:
-        return places.get((stage, _F, *what))
-    found = places.get((stage, _B, *what))
-    return places.get((stage, _I, *what)) if found is None else found
+        return places.get((stage, _F, microbatch, also, half))
+    found = places.get((stage, _B, microbatch, also, half))
+    return places.get((stage, _I, microbatch, also, half)) if found is None else found
 
 
 def _posts(pairs: dict[tuple[int, int], list[tuple[int, Action]]], devices: int) -> _Slots:
     """Receives by the compute position they stand before: sources ascending, then in sending order."""
     posts: _Slots = [defaultdict(list) for _ in range(devices)]
     for (target, _), messages in sorted(pairs.items()):
-        latest = messages[-1][0]
-        places = []
-        for wanted, _receive in reversed(messages):
-            latest = min(latest, wanted)
-            places.append(latest)
-        for place, (_wanted, receive) in zip(reversed(places), messages, strict=True):
-            posts[target][place].append(receive)
+        places = [wanted for wanted, _ in messages]
+        for number in range(len(places) - 1, 0, -1):
+            if places[number] < places[number - 1]:
+                places[number - 1] = places[number]
+        row = posts[target]
+        for place, (_, receive) in zip(places, messages, strict=True):
+            row[place].append(receive)
     return posts
 
 

@@ -90,9 +90,10 @@ class Footprints:
         found = self._backwards.get((stage, kind, half < 0))
         if found is None:
             found = self._backwards[stage, kind, half < 0] = self._backward(part)
-        if found.recomputed:
-            self._recomputed.setdefault((stage, microbatch), []).append(found.recomputed)
-        return found if kind is _I else self._finished(part, found)
+        workspace, recomputed = found[0], found[1]
+        if recomputed:
+            self._recomputed.setdefault((stage, microbatch), []).append(recomputed)
+        return found if kind is _I else self._finished(part, workspace, recomputed)
 
     def _backward(self, part: Action) -> Backward:
         costs = self._durations.stage(part.stage, share_of(part))
@@ -101,7 +102,7 @@ class Footprints:
             costs.backward_workspace_bytes, max(costs.activation_bytes - costs.input_bytes, 0) if again else 0
         )
 
-    def _finished(self, part: Action, found: Backward) -> Backward:
+    def _finished(self, part: Action, workspace: int, recomputed: int) -> Backward:
         """The weight gradient is there: activations go, and perhaps an old version of the weights."""
         stage, _, microbatch, _, half = part
         key = (stage, microbatch)
@@ -118,7 +119,7 @@ class Footprints:
             forgotten = self._recomputed[key].pop(0) if half >= 0 else sum(self._recomputed.pop(key))
         if self._versions is not None and self._versions.finish(part):
             version = self._durations.stage(stage).parameter_bytes
-        return _backward((found[0], found[1], gradients, released, forgotten, version))
+        return _backward((workspace, recomputed, gradients, released, forgotten, version))
 
     def step(self, stage: int) -> int:
         """The bytes of the old weights that an optimizer step leaves behind."""

@@ -71,16 +71,16 @@ class _Holding:
     """What one device holds while its row is followed; only messages under way are given back out of turn."""
 
     def __init__(self, workload: Workload, times: Times, device: int) -> None:
-        self._workload, self._times, self._device = workload, times, device
+        self._ops, self._messages, self._times, self._device = workload.ops[device], workload.messages, times, device
         self._footprints = _footprints(workload, device)
         self._held = self._highest = sum(size for _, size, _ in _from_the_start(workload, device))
         self._leaving: list[tuple[int, int]] = []
 
     def highest(self) -> int:
         """Follows the row to its end."""
-        times, messages = self._times, self._workload.messages
+        times, messages = self._times, self._messages
         columns = (times.starts[self._device], times.ends[self._device])
-        for (code, action, needs, target), start, end in zip(self._workload.ops[self._device], *columns, strict=True):
+        for (code, action, needs, target), start, end in zip(self._ops, *columns, strict=True):
             if code is COMPUTE:
                 self._compute(action, needs, start, end)
             elif code is SEND:
@@ -104,9 +104,9 @@ class _Holding:
 
     def _compute(self, action: Step, needs: tuple[int, ...], start: int, end: int) -> None:
         """All is taken at the start, then given back at the end; what takes no time gives back part by part."""
-        footprints, later = self._footprints, 0
+        footprints, messages, later = self._footprints, self._messages, 0
         for number in needs:
-            message = self._workload.messages[number]
+            message = messages[number]
             if message[0][1] is _RECV_F:
                 self._held -= message[3]
             else:

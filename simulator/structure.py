@@ -58,16 +58,16 @@ class Wire(NamedTuple):
     target: int
 
 
-# Half the time of Op(...) and Wire(...), which are made for every action.
+# Half the time of Op(...), of which there is one for every action.
 _op: Callable[[tuple[OpCode, Step, tuple[int, ...], int]], Op] = partial(tuple.__new__, Op)
-_wire: Callable[[tuple[Action, int, int]], Wire] = partial(tuple.__new__, Wire)
 
 
 class Structure:
     """A resolved plan: actions per device, messages, all-reduces, and which of them always cost alike.
 
     `alike[device][position]` is the number of an action's kind in `kinds` (one example each; number 0
-    is communication, which has no example); `wires_alike` numbers the messages' kinds in `wire_kinds`.
+    is communication, which has no example). Messages are three columns: who is sent what by whom;
+    `wires_alike` numbers their kinds in `wire_kinds`.
     `computing[device]` are the positions of its computations. `collectives` are (action, members).
     `missing` are needs that no action of the plan satisfies in time, by a number below zero. `graphs`
     is where `simulator.compiled.graph` keeps what it makes of this.
@@ -80,7 +80,9 @@ class Structure:
         self.alike: list[list[int]] = []
         self.computing: list[list[int]] = []
         self.kinds: list[Step | None] = [None]
-        self.wires: list[Wire] = []
+        self.receives: list[Action] = []
+        self.sources: list[int] = []
+        self.targets: list[int] = []
         self.wires_alike: list[int] = []
         self.wire_kinds: list[Wire] = []
         self.collectives: list[tuple[Action, tuple[int, ...]]] = []
@@ -104,8 +106,8 @@ class Structure:
     def _number_messages(self) -> None:
         """Gives every posted receive its number."""
         placement, replica_of = self.plan.schedule.placement, self.plan.schedule.replica_of
-        numbers, wires, alike = self._numbers, self.wires, self.wires_alike
         kinds: dict[tuple[int, int, int, Kind, bool, bool], int] = {}
+        numbers, receives, sources, alike = self._numbers, self.receives, self.sources, self.wires_alike
         for target, row in enumerate(self.plan.actions):
             for action in row:
                 kind = action.kind
@@ -114,14 +116,16 @@ class Structure:
                 assert isinstance(action, Action)
                 stage, _, microbatch, also, half = action
                 source = placement[replica_of[microbatch]][stage - 1 if kind is _RECV_F else stage + 1]
-                numbers[action] = len(wires)
-                wires.append(_wire((action, source, target)))
+                numbers[action] = len(receives)
+                receives.append(action)
+                sources.append(source)
                 key = (source, target, stage, kind, also >= 0, half >= 0)
                 number = kinds.get(key)
                 if number is None:
                     number = kinds[key] = len(kinds)
-                    self.wire_kinds.append(wires[-1])
+                    self.wire_kinds.append(Wire(action, source, target))
                 alike.append(number)
+            self.targets += [target] * (len(receives) - len(self.targets))
 
     def _resolve(self, device: int, row: tuple[Step, ...]) -> None:
         ops: list[Op] = []
@@ -203,7 +207,8 @@ class _Inputs:
         found: tuple[int, ...] = ()
         done = self._done
         for part in action.parts:
-            self._halved = self._halved or part.half >= 0
+            if part[4] >= 0:
+                self._halved = True
             for needed in inputs_of(part, self._stages):
                 if needed not in done and not (self._halved and _covered(needed, done)):
                     number = self._number(part, needed)

@@ -75,10 +75,10 @@ def timeline_of(
         row.sort(key=attrgetter("start_ns"))
         spans += row
     costs = [message.size_bytes for message in workload.message_kinds]
-    receives, sources, targets = zip(*workload.structure.wires, strict=True) if workload.messages else ((), (), ())
-    sizes = [costs[kind] for kind in workload.structure.wires_alike]
+    structure = workload.structure
+    sizes = [costs[kind] for kind in structure.wires_alike]
     moments = (times.posted, times.sent, times.arrived, times.needed)
-    transfers = map(_transfer, zip(receives, sources, targets, sizes, *moments, strict=True))
+    transfers = map(_transfer, zip(structure.receives, structure.sources, structure.targets, sizes, *moments, strict=True))
     return Timeline(
         source="predicted",
         schedule=schedule.name,

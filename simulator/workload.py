@@ -76,9 +76,8 @@ class Workload:
         self.ops, self.missing = structure.ops, structure.missing
         costs = [self._message_cost(*wire) for wire in structure.wire_kinds]
         self.message_kinds = [_message((*w, *cost)) for w, cost in zip(structure.wire_kinds, costs, strict=True)]
-        self.messages = [
-            _message((*wire, *costs[kind])) for wire, kind in zip(structure.wires, structure.wires_alike, strict=True)
-        ]
+        wires = zip(structure.receives, structure.sources, structure.targets, structure.wires_alike, strict=True)
+        self.messages = [_message((receive, source, target, *costs[kind])) for receive, source, target, kind in wires]
         self.collectives = [
             self._collective(action, members)
             for action, members in structure.collectives

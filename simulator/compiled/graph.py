@@ -96,7 +96,7 @@ class _Builder:
 
     def __init__(self, structure: Structure, queued: Sequence[int], timed: Sequence[bool]) -> None:
         self._structure, self._queued, self._timed = structure, queued, timed
-        rows, wires = structure.ops, len(structure.wires)
+        rows, wires = structure.ops, len(structure.receives)
         self.one, self.one_sum, self.other, self.other_sum, self.own, self.level = [0], [0], [0], [0], [0], [0]
         self.single = [True]
         self.sums: list[tuple[int, int]] = []
@@ -183,7 +183,7 @@ class _Builder:
         if not self._queued[kind]:
             self.arrived[number] = self._plus(sent, costs + 2)
             return
-        link = self._structure.wires[number][1:]
+        link = (self._structure.sources[number], self._structure.targets[number])
         waits = self._queued[kind] != ALONE and link in self._link
         edges = [sent, (self._link[link], 0)] if waits else [sent]
         self._link[link] = arrival = self._node(edges, self._first[-1] + kind)

@@ -156,7 +156,8 @@ class _Run:
                         waiting[number] = event = self.env.event()
                         yield event
                     needed[number] = clock
-                    clock = max(clock, arrived[number]) + messages[number][6]
+                    arrival = arrived[number]
+                    clock = (clock if clock > arrival else arrival) + messages[number][6]
                 starts[position] = clock = clock + dispatch
                 ends[position] = clock = clock + work[position]
             elif code is SEND:

@@ -5,13 +5,19 @@ from __future__ import annotations
 __all__ = ["bound_ns", "lower_bound_ns"]
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from itertools import chain
 from math import floor
 
 from pipeline.actions import Action, Kind
 from simulator.costs.durations import Durations
 from simulator.workload import Workload
+
+_Piece = tuple[int, Kind, bool, bool]
+"""stage, kind, and whether it is doubled or halved"""
+_Alone = Callable[[int, Kind, bool, bool], int]
+"""nanoseconds of such a piece by itself"""
 
 
 def lower_bound_ns(workload: Workload) -> int:
@@ -31,7 +37,7 @@ def lower_bound_ns(workload: Workload) -> int:
     profile makes that cheaper: each piece counts at the cheapest of these, so the bound holds for
     every family. Messages and dispatch are free: all stages might share a device.
     """
-    structure, pieces = workload.structure, Counter[tuple[int, Kind, bool, bool]]()
+    structure, pieces = workload.structure, Counter[_Piece]()
     for number, count in Counter(chain.from_iterable(structure.alike)).items():
         example = structure.kinds[number]
         if example is not None and example.is_compute:
@@ -40,39 +46,40 @@ def lower_bound_ns(workload: Workload) -> int:
     return bound_ns(workload.durations, pieces, workload.plan.schedule.devices)
 
 
-def bound_ns(durations: Durations, pieces: Mapping[tuple[int, Kind, bool, bool], int], devices: int) -> int:
+def bound_ns(durations: Durations, pieces: Mapping[_Piece, int], devices: int) -> int:
     """The same for counted work: (stage, kind, doubled, halved) of every part of an action."""
-    total = sum(
-        count * _least_ns(durations, Action(stage, kind, 0, 1 if doubled else -1, 0 if halved else -1))
-        for (stage, kind, doubled, halved), count in pieces.items()
-    )
+
+    @cache
+    def alone(stage: int, kind: Kind, doubled: bool, halved: bool) -> int:
+        return durations.compute_ns(Action(stage, kind, 0, 1 if doubled else -1, 0 if halved else -1))
+
+    total = sum(count * _least_ns(alone, piece) for piece, count in pieces.items())
     overlap = min(durations.profile.overheads.overlap_factor, 1.0) * durations.profile.locality.least
-    bound = max(-(-total // devices), _chain_ns(durations, any(halved for *_, halved in pieces)))
+    halved = any(halved for *_, halved in pieces)
+    bound = max(-(-total // devices), _chain_ns(alone, durations.schedule.stages, halved=halved))
     return bound if overlap == 1.0 else floor(overlap * bound)
 
 
-def _least_ns(durations: Durations, part: Action) -> int:
+def _least_ns(alone: _Alone, piece: _Piece) -> int:
     """Duration of one piece of work, a backward's split into I and W or not, whichever is less.
 
     A split backward's I and W count together with the I, so the W itself counts nothing.
     """
-    if part.kind is Kind.F:
-        return durations.compute_ns(part)
-    if part.kind is Kind.W:
+    stage, kind, doubled, halved = piece
+    if kind is Kind.F:
+        return alone(stage, kind, doubled, halved)
+    if kind is Kind.W:
         return 0
-    whole, first, second = (durations.compute_ns(part._replace(kind=kind)) for kind in (Kind.B, Kind.I, Kind.W))
+    whole, first, second = (alone(stage, kind, doubled, halved) for kind in (Kind.B, Kind.I, Kind.W))
     return min(whole, first + second)
 
 
-def _chain_ns(durations: Durations, halved: bool) -> int:
+def _chain_ns(alone: _Alone, stages: int, *, halved: bool) -> int:
     """The longest dependency chain of one micro-batch, or of half of one where the schedule halves."""
-    stages, half = durations.schedule.stages, 0 if halved else -1
-    forward = sum(durations.compute_ns(Action(stage, Kind.F, 0)) for stage in range(stages))
+    forward = sum(alone(stage, Kind.F, False, False) for stage in range(stages))
     longest = inputs = 0
     for stage in reversed(range(stages)):
-        whole, first, second = (
-            durations.compute_ns(Action(stage, kind, 0, half=half)) for kind in (Kind.B, Kind.I, Kind.W)
-        )
+        whole, first, second = (alone(stage, kind, False, halved) for kind in (Kind.B, Kind.I, Kind.W))
         first = min(first, whole)
         inputs += first
         longest = max(longest, inputs + min(second, whole - first))
