@@ -17,14 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.goals import goal_table
-from benchmarks.simulator_tables import (
-    Section,
-    compiled_table,
-    engine_table,
-    large_table,
-    startup_table,
-    torch_table,
-)
+from benchmarks.setting import Section
+from benchmarks.simulator_tables import compiled_table, engine_table, large_table, startup_table
+from benchmarks.torch_table import torch_table
 from pipeline.errors import InputError
 from pipeline.formats.atomic_file import write_text
 from pipeline.formats.provenance import provenance

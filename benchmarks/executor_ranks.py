@@ -48,11 +48,11 @@ def take_turns(context: RankContext, payload: Mapping[str, Any]) -> dict[str, li
 
 
 def _ours(item: Prepared) -> Turn:
-    def turn() -> tuple[int, int]:
+    def _turn() -> tuple[int, int]:
         record = item.iterate()
         return record["begin_ns"], record["end_ns"]
 
-    return turn
+    return _turn
 
 
 def _theirs(item: Prepared, kind: type[Any]) -> Turn:
@@ -63,7 +63,7 @@ def _theirs(item: Prepared, kind: type[Any]) -> Turn:
     runtime = kind(stage, schedule.microbatches, loss_fn=lambda output, target: loss_of(item.config, output, target))
     optimizer = torch.optim.AdamW(module.parameters(), lr=item.job.learning_rate, fused=True)
 
-    def turn() -> tuple[int, int]:
+    def _turn() -> tuple[int, int]:
         batch = item.batch()
         inputs = (torch.cat([each.inputs for each in batch]),) if rank == 0 else ()
         last = rank == schedule.stages - 1
@@ -75,4 +75,4 @@ def _theirs(item: Prepared, kind: type[Any]) -> Turn:
         optimizer.zero_grad()
         return begin, time.monotonic_ns()
 
-    return turn
+    return _turn

@@ -51,7 +51,7 @@ def dry_run(schedule: Schedule) -> Callable[[], int]:
     rows = {device: [parse(str(action)) for action in row] for device, row in enumerate(schedule.actions)}
     moved = ("REDUCE_GRAD", "UNSHARD", "RESHARD")
 
-    def run() -> int:
+    def _run() -> int:
         runtime: Any = schedules._PipelineScheduleRuntime(
             _stages(schedule.devices, schedule.stages // schedule.devices), schedule.microbatches
         )
@@ -65,7 +65,7 @@ def dry_run(schedule: Schedule) -> Callable[[], int]:
         )
         return max(map(len, done.values()))
 
-    return run
+    return _run
 
 
 def _stages(devices: int, chunks: int) -> list[Any]:
