@@ -56,9 +56,9 @@ def difference_with_a_repeated_microbatch(context: RankContext, payload: Mapping
     return difference(context, payload)
 
 
-def difference_without_clipping(context: RankContext, payload: Mapping[str, Any]) -> dict[str, float]:
-    Clipping.__call__ = lambda self: None  # type: ignore[method-assign]
-    return difference(context, payload)
+def jobs(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Several jobs in one launch, by name: starting ranks costs more than most of them."""
+    return {name: run_job(context, job) for name, job in payload["jobs"].items()}
 
 
 def differences(context: RankContext, payload: Mapping[str, Any]) -> list[tuple[str, str, float]]:
@@ -68,9 +68,18 @@ def differences(context: RankContext, payload: Mapping[str, Any]) -> list[tuple[
     ]
 
 
-def difference_with_replicas_counted_twice(context: RankContext, payload: Mapping[str, Any]) -> dict[str, float]:
-    setup.counted_stages = lambda schedule, device, copy: schedule.stages_on(device)
-    return difference(context, payload)
+def named_differences(context: RankContext, payload: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The differences of several jobs in one launch, by name."""
+    return {name: difference(context, job) for name, job in payload["jobs"].items()}
+
+
+def differences_of_wrong_clipping(context: RankContext, payload: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """What `difference` says if replicas are counted twice, and if nothing is clipped at all."""
+    counted, setup.counted_stages = setup.counted_stages, lambda schedule, device, copy: schedule.stages_on(device)
+    twice = difference(context, payload)
+    setup.counted_stages = counted
+    Clipping.__call__ = lambda self: None  # type: ignore[method-assign]
+    return {"replicas counted twice": twice, "no clipping": difference(context, payload)}
 
 
 def train_and_die(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,11 +96,16 @@ def train_and_die(context: RankContext, payload: Mapping[str, Any]) -> dict[str,
     return run_job(context, payload["job"])
 
 
-def score(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of each case's score on 600 samples, beside what the reference's weights give in one module."""
-    job = Job.from_payload(payload)
+def scores(context: RankContext, payload: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of several jobs: the parts of each case's score on 600 samples, beside what the reference's weights give in one module."""
+    return [_scores(context, Job.from_payload(job)) for job in payload["jobs"]]
+
+
+def _scores(context: RankContext, job: Job) -> dict[str, Any]:
     found: dict[str, Any] = {"one process": {}}
     for item in set_up(context, job):
+        if not item.active:
+            continue
         batch = microbatch(item.config, 600, seed=1, iteration=0, number=0, dtype=item.dtype)
         for _ in range(job.iterations):
             item.iterate()
@@ -174,6 +188,8 @@ def channels(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]
         return -1 if group is None else groups.index(group)
 
     for item in prepared:
+        if not item.active:
+            continue
         mail, noted = item.runtime.mail, found.setdefault(item.case.label, [])
         post = mail._hand
 

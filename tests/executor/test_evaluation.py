@@ -21,16 +21,21 @@ CASES: list[tuple[ModelConfig, int, int]] = [  # model, width, predictions a sam
 
 
 @pytest.mark.multiprocess
-@pytest.mark.parametrize(("model", "width", "asked"), CASES, ids=[model.family for model, _, _ in CASES])
-def test_every_placement_scores_as_one_process_does(model: ModelConfig, width: int, asked: int, tmp_path: Path) -> None:
+def test_every_placement_scores_as_one_process_does(tmp_path: Path) -> None:
     schedules = {name: build(name, stages=2, microbatches=4) for name in NAMES}
-    cases = tuple(Case(name, schedule_json(item), 3, width) for name, item in schedules.items())
-    job = Job(config_dict(model), cases, iterations=3, dtype="float64", learning_rate=1e-2)
-    ranks = 2 * width
-    results = launch("tests.executor.targets:score", job.payload(), ranks=ranks, output=tmp_path, deadline_s=60)
-    for name in NAMES:
-        samples, predictions, correct, loss = (sum(values) for values in zip(*(r[name] for r in results), strict=True))
-        expected = results[0]["one process"][name]
-        assert (samples, predictions) == (600, 600 * asked)
-        assert correct == expected["correct"] and 0 < correct < 600 * asked
-        assert loss / 600 == pytest.approx(expected["loss"], abs=1e-10)
+    jobs = [
+        Job(
+            config_dict(model), tuple(Case(name, schedule_json(item), 3, width) for name, item in schedules.items()),
+            iterations=3, dtype="float64", learning_rate=1e-2,
+        ).payload()
+        for model, width, _ in CASES
+    ]  # fmt: skip
+    ranks = launch("tests.executor.targets:scores", {"jobs": jobs}, ranks=4, output=tmp_path, deadline_s=60)
+    for number, (model, _, asked) in enumerate(CASES):
+        for name in NAMES:
+            parts = [rank[number][name] for rank in ranks if name in rank[number]]
+            samples, predictions, correct, loss = (sum(values) for values in zip(*parts, strict=True))
+            expected, where = ranks[0][number]["one process"][name], f"{model.family} {name}"
+            assert (samples, predictions) == (600, 600 * asked), where
+            assert correct == expected["correct"] and 0 < correct < 600 * asked, where
+            assert loss / 600 == pytest.approx(expected["loss"], abs=1e-10), where

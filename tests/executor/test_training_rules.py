@@ -6,12 +6,15 @@ ranks know their own stages only, and replicas must count once.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from executor.cases import Case, Job
+from executor.iteration.clipping import refuse_clipping
+from executor.iteration.weights import optimizer_options
 from executor.ranks.launch import launch
 from pipeline.errors import InputError
 from pipeline.formats.schedule_file import schedule_json
@@ -34,43 +37,53 @@ def _job(names: tuple[str, ...], width: int, settings: dict[str, Any]) -> Job:
     return Job(config_dict(MODEL), cases, iterations=4, dtype="float64", **settings)
 
 
-def _differences(job: Job, output: Path, target: str = "executor.verify:difference") -> dict[str, float]:
-    ranks = 2 * job.cases[0].width
-    results = launch(target, job.payload(), ranks=ranks, output=output, deadline_s=120)
-    return {case.label: max(result[case.label] for result in results) for case in job.cases}
+TOGETHER = {
+    "the global norm is that of the whole model": _job(FLUSHING, 1, {**CLIPPED, **COSINE}),
+    "and of all copies of the pipeline": _job(FLUSHING, 2, {**CLIPPED, **COSINE}),
+    "momentum, decay and clipping go together": _job(
+        ("chimera", "gpipe"), 1, {**MOMENTUM, "decay": "linear", "rate_warmup": 1, "rate_steps": 4, "clip_norm": 0.1}
+    ),
+    "asynchronous schedules follow rate and momentum too": _job(("pipedream", "pipedream-2bw"), 1, {**MOMENTUM, **COSINE}),
+}
 
 
-def _wrong(differences: dict[str, float]) -> dict[str, float]:
-    return {label: found for label, found in differences.items() if not found < TOLERANCE}
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, float]]]:
+    """Per rank and job, the differences of its cases."""
+    payload = {"jobs": {name: job.payload() for name, job in TOGETHER.items()}}
+    output = tmp_path_factory.mktemp("rules")
+    return launch("tests.executor.targets:named_differences", payload, ranks=4, output=output, deadline_s=120)
 
 
-@pytest.mark.parametrize("width", [1, 2])
-def test_the_global_norm_is_that_of_the_whole_model(width: int, tmp_path: Path) -> None:
-    assert not _wrong(_differences(_job(FLUSHING, width, {**CLIPPED, **COSINE}), tmp_path))
+@pytest.mark.parametrize("name", TOGETHER)
+def test_rules_act_as_in_one_process(name: str, ranks: list[dict[str, dict[str, float]]]) -> None:
+    expected = {case.label for case in TOGETHER[name].cases}
+    assert {label for rank in ranks for label in rank[name]} == expected
+    assert not [(label, found) for rank in ranks for label, found in rank[name].items() if not found < TOLERANCE]
 
 
-def test_momentum_decay_and_clipping_go_together(tmp_path: Path) -> None:
-    settings = {**MOMENTUM, "decay": "linear", "rate_warmup": 1, "rate_steps": 4, "clip_norm": 0.1}
-    assert not _wrong(_differences(_job(("chimera", "gpipe"), 1, settings), tmp_path))
-
-
-def test_asynchronous_schedules_follow_rate_and_momentum_too(tmp_path: Path) -> None:
-    assert not _wrong(_differences(_job(("pipedream", "pipedream-2bw"), 1, {**MOMENTUM, **COSINE}), tmp_path))
-
-
-@pytest.mark.parametrize("fault", ["difference_without_clipping", "difference_with_replicas_counted_twice"])
-def test_the_comparison_sees_what_clipping_can_do_wrong(fault: str, tmp_path: Path) -> None:
+def test_the_comparison_sees_what_clipping_can_do_wrong(tmp_path: Path) -> None:
     job = _job(("chimera",), 1, {**MOMENTUM, "clip_norm": 0.05})
-    assert _differences(job, tmp_path, f"tests.executor.targets:{fault}")["chimera"] > 1e-4
+    target = "tests.executor.targets:differences_of_wrong_clipping"
+    (worst, *_) = launch(target, job.payload(), ranks=2, output=tmp_path, deadline_s=120)
+    assert {fault for fault, found in worst.items() if found["chimera"] > 1e-4} == {"replicas counted twice", "no clipping"}
 
 
-@pytest.mark.parametrize("name", ["pipedream", "pipedream-2bw"])
-def test_stages_that_step_apart_have_no_common_norm(name: str, tmp_path: Path) -> None:
+def test_a_run_whose_stages_step_apart_has_no_common_norm(tmp_path: Path) -> None:
+    job = _job(("pipedream",), 1, CLIPPED)
     with pytest.raises(InputError, match="never a norm of them all") as refused:
-        _differences(_job((name,), 1, CLIPPED), tmp_path)
+        launch("executor.verify:difference", job.payload(), ranks=2, output=tmp_path, deadline_s=120)
     assert "dapple" in refused.value.remedy
 
 
-def test_momentum_belongs_to_sgd(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "fits"), [("pipedream-2bw", False), ("pipedream", False), ("dapple", True), ("gems", True)])
+def test_only_schedules_with_a_flush_can_be_clipped(name: str, fits: bool) -> None:
+    schedule = build(name, stages=2, microbatches=4)
+    with nullcontext() if fits else pytest.raises(InputError, match="never a norm of them all"):
+        refuse_clipping(0.1, schedule)
+
+
+def test_momentum_belongs_to_sgd() -> None:
+    assert optimizer_options("sgd", 0.9) == {"momentum": 0.9}
     with pytest.raises(InputError, match="momentum 0.9 with adamw"):
-        _differences(_job(("dapple",), 1, {"optimizer": "adamw", "momentum": 0.9}), tmp_path)
+        optimizer_options("adamw", 0.9)
