@@ -61,14 +61,7 @@ def jobs(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
     return {name: run_job(context, job) for name, job in payload["jobs"].items()}
 
 
-def differences(context: RankContext, payload: Mapping[str, Any]) -> list[tuple[str, str, float]]:
-    """(family, case, difference) of several jobs in one launch: starting ranks costs more than running them."""
-    return [
-        (job["model"]["family"], label, found) for job in payload["jobs"] for label, found in difference(context, job).items()
-    ]
-
-
-def named_differences(context: RankContext, payload: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def differences(context: RankContext, payload: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """The differences of several jobs in one launch, by name."""
     return {name: difference(context, job) for name, job in payload["jobs"].items()}
 

@@ -6,8 +6,10 @@ Many cases share a launch, since starting ranks costs more than running them. Th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,28 +96,43 @@ def _written(rows: dict[int, str], stages: int, microbatches: int, placement: tu
     return Schedule("custom", stages, len(rows), microbatches, placement, (0,) * microbatches, actions)
 
 
-def _differences(schedules: dict[str, Schedule], model: ModelConfig, output: Path) -> dict[str, float]:
-    cases = tuple(Case(label, schedule_json(item), ROWS) for label, item in schedules.items())
-    job = Job(config_dict(model), cases, iterations=2, optimizer="adamw", learning_rate=1e-3, dtype="float64")
-    ranks = max(item.devices for item in schedules.values())
-    results = launch("executor.verify:difference", job.payload(), ranks=ranks, output=output, deadline_s=120)
-    return {label: max(result[label] for result in results if label in result) for label in schedules}
+def _job(model: ModelConfig, cases: Iterable[Case]) -> dict[str, Any]:
+    return Job(config_dict(model), tuple(cases), iterations=2, optimizer="adamw", learning_rate=1e-3, dtype="float64").payload()
+
+
+def _cases_of(schedules: dict[str, Schedule]) -> list[Case]:
+    return [Case(label, schedule_json(item), ROWS) for label, item in schedules.items()]
+
+
+def _differences(jobs: dict[str, dict[str, Any]], ranks: int, output: Path) -> dict[tuple[str, str], float]:
+    """(job, case) -> the largest difference on any rank."""
+    found: dict[tuple[str, str], float] = {}
+    for rank in launch("tests.executor.targets:differences", {"jobs": jobs}, ranks=ranks, output=output, deadline_s=120):
+        for job, differences in rank.items():
+            for label, difference in differences.items():
+                found[job, label] = max(found.get((job, label), 0.0), difference)
+    return found
+
+
+def _wrong(found: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+    return {place: difference for place, difference in found.items() if not difference < TOLERANCE}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.family)
 @pytest.mark.parametrize("stages", [2, 4])
-def test_every_schedule_trains_as_one_process_does(stages: int, model: ModelConfig, tmp_path: Path) -> None:
+def test_every_schedule_trains_as_one_process_does(stages: int, tmp_path: Path) -> None:
     schedules = _variants(stages)
-    schedules |= _recomputed(schedules) if model.family == "gpt" else {}
-    wrong = {label: d for label, d in _differences(schedules, model, tmp_path).items() if not d < TOLERANCE}
-    assert not wrong
+    of_family = {"gpt": schedules | _recomputed(schedules), "mlp": schedules}
+    jobs = {model.family: _job(model, _cases_of(of_family[model.family])) for model in MODELS}
+    found = _differences(jobs, stages, tmp_path)
+    assert not _wrong(found)
+    assert set(found) == {(family, label) for family, given in of_family.items() for label in given}
     assert {label.split()[0] for label in schedules} == {entry.name for entry in catalogue() if not entry.reads_file}, "none is left out"
 
 
 def test_split_backwards_v_placements_and_overlapped_pairs_train_as_one_process_does(tmp_path: Path) -> None:
-    wrong = {label: d for label, d in _differences(_by_hand(), MODELS[0], tmp_path).items() if not d < TOLERANCE}
-    assert not wrong
+    found = _differences({"gpt": _job(MODELS[0], _cases_of(_by_hand()))}, 2, tmp_path)
+    assert len(found) == len(_by_hand()) and not _wrong(found)
 
 
 def _cases(width: int) -> tuple[Case, ...]:
@@ -128,14 +145,9 @@ def _cases(width: int) -> tuple[Case, ...]:
 @pytest.mark.slow
 def test_every_family_trains_as_one_process_does_in_one_copy_or_two(tmp_path: Path) -> None:
     cases = (*_cases(1), *_cases(2))
-    jobs = [Job(config_dict(model), cases, iterations=2, learning_rate=1e-3, dtype="float64") for model in FAMILIES]
-    payload = {"jobs": [job.payload() for job in jobs]}
-    results = launch("tests.executor.targets:differences", payload, ranks=4, output=tmp_path, deadline_s=120)
-    wrong = [(family, label, d) for result in results for family, label, d in result if not d < TOLERANCE]
-    assert not wrong
-    assert {(family, label) for result in results for family, label, _ in result} == {
-        (model.family, case.label) for model in FAMILIES for case in cases
-    }
+    found = _differences({model.family: _job(model, cases) for model in FAMILIES}, 4, tmp_path)
+    assert not _wrong(found)
+    assert set(found) == {(model.family, case.label) for model in FAMILIES for case in cases}
 
 
 def test_the_comparison_sees_a_wrong_gradient(tmp_path: Path) -> None:

@@ -35,19 +35,43 @@ def _case(name: str, stages: int = 2, microbatches: int = 4, rows: int = 8, **mo
     return Case(name, schedule_json(build(name, stages=stages, microbatches=microbatches)), rows, **more)
 
 
-def _run(
-    model: ModelConfig, cases: list[Case], output: Path, ranks: int = 2, deadline_s: float = 120, **settings: Any
-) -> Any:
-    job = Job(config_dict(model), tuple(cases), **settings)
-    return launch("executor.job:run_job", job.payload(), ranks=ranks, output=output, deadline_s=deadline_s)
+def _job(model: ModelConfig, cases: list[Case], **settings: Any) -> Job:
+    return Job(config_dict(model), tuple(cases), **settings)
 
 
-def test_timelines_hold_every_action_of_the_plan_in_order(tmp_path: Path) -> None:
-    cases = [_case("gpipe"), _case("chimera"), _case("data-parallel")]
-    results = _run(MODEL, cases, tmp_path, rounds=2)
-    for case in cases:
-        schedule = build(case.label, stages=2, microbatches=4)
-        measured = timelines(results, case.label)
+def _run(cases: list[Case], output: Path, ranks: int = 2, deadline_s: float = 120, **settings: Any) -> Any:
+    payload = _job(MODEL, cases, **settings).payload()
+    return launch("executor.job:run_job", payload, ranks=ranks, output=output, deadline_s=deadline_s)
+
+
+RECOMPUTING = build("gpipe", stages=2, microbatches=4)
+VARIANTS = {"plain": RECOMPUTING, "recompute": replace(RECOMPUTING, recompute=True), "last stage": replace(RECOMPUTING, recompute=(1,))}
+TEXT = GPT("gpt", blocks=2, hidden=64, heads=4, sequence=32, vocabulary=256)
+REPORTED, WIDE = ("gpipe", "chimera", "data-parallel"), 512
+JOBS = {
+    "timelines": _job(MODEL, [_case(name) for name in REPORTED], rounds=2),
+    "the same data": _job(
+        MODEL, [_case("gpipe"), _case("chimera"), _case("dapple", microbatches=2)], rounds=3, warmup=0, reset=True, optimizer="sgd"
+    ),
+    "text": _job(TEXT, [_case("chimera", rows=4)], iterations=50, warmup=0, learning_rate=3e-3, memory=False),
+    "memory": _job(MODEL, [_case("gpipe", rows=WIDE), _case("dapple", rows=WIDE)], optimizer="adamw"),
+    "recomputation": _job(MODEL, [Case(label, schedule_json(item), WIDE) for label, item in VARIANTS.items()]),
+}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the ranks returned of each job; starting them costs more than most jobs."""
+    payload = {"jobs": {name: job.payload() for name, job in JOBS.items()}}
+    ranks = launch("tests.executor.targets:jobs", payload, ranks=2, output=tmp_path_factory.mktemp("jobs"), deadline_s=120)
+    return {name: [rank[name] for rank in ranks] for name in JOBS}
+
+
+def test_timelines_hold_every_action_of_the_plan_in_order(found: dict[str, Any]) -> None:
+    results = found["timelines"]
+    for name in REPORTED:
+        schedule = build(name, stages=2, microbatches=4)
+        measured = timelines(results, name)
         assert len(measured) == 2 and all(t.source == "measured" and t.devices == 2 for t in measured)
         for timeline in measured:
             for device in range(2):
@@ -65,38 +89,32 @@ def test_timelines_hold_every_action_of_the_plan_in_order(tmp_path: Path) -> Non
         assert any(s.stream == "sync" for s in measured[0].spans) == (schedule.replicas > 1)
 
 
-def test_all_cases_see_the_same_data_and_reset_starts_over(tmp_path: Path) -> None:
-    cases = [_case("gpipe"), _case("chimera"), _case("dapple", microbatches=2, rows=8)]
-    results = _run(MODEL, cases, tmp_path, rounds=3, warmup=0, reset=True, optimizer="sgd")
+def test_all_cases_see_the_same_data_and_reset_starts_over(found: dict[str, Any]) -> None:
+    results = found["the same data"]
     first = losses(results, "gpipe")
     assert first[0] == first[1] == first[2]
     assert losses(results, "chimera") == pytest.approx(first, rel=1e-6)
 
 
-def test_a_small_gpt_learns_real_text(tmp_path: Path) -> None:
-    model = GPT("gpt", blocks=2, hidden=64, heads=4, sequence=32, vocabulary=256)
-    results = _run(
-        model, [_case("chimera", rows=4)], tmp_path, iterations=50, warmup=0, learning_rate=3e-3, memory=False
-    )
-    found = losses(results, "chimera")
+def test_a_small_gpt_learns_real_text(found: dict[str, Any]) -> None:
+    learnt = losses(found["text"], "chimera")
     # From about ln(256) = 5.55 to well below what letter frequencies alone would give (about 3.3).
-    assert 5 < found[0] < 6.2
-    assert statistics.mean(found[-5:]) < 3.3
+    assert 5 < learnt[0] < 6.2
+    assert statistics.mean(learnt[-5:]) < 3.3
 
 
 def test_two_copies_are_shown_one_at_a_time(tmp_path: Path) -> None:
-    results = _run(MODEL, [_case("dapple", width=2)], tmp_path, ranks=4)
+    results = _run([_case("dapple", width=2)], tmp_path, ranks=4)
     for copy in (0, 1):
         (timeline,) = timelines(results, "dapple", copy=copy)
         assert timeline.devices == 2 and {span.device for span in timeline.spans} == {0, 1}
 
 
-def test_peak_memory_counts_weights_gradients_optimizer_and_stored_activations(tmp_path: Path) -> None:
+def test_peak_memory_counts_weights_gradients_optimizer_and_stored_activations(found: dict[str, Any]) -> None:
     # By hand, float32: a stage of k hidden layers (Linear, GELU; h wide) stores for each of its k layers
     # the product before GELU and the input, B h each; the input of stage 1 is the received message.
     # Stage 1 ends with the head: its input, and the log-probabilities of B x classes.
-    rows, h = 512, 64
-    results = _run(MODEL, [_case("gpipe", rows=rows), _case("dapple", rows=rows)], tmp_path, optimizer="adamw")
+    rows, h, results = WIDE, 64, found["memory"]
     peaks = {name: [r["memory"][name] for r in results] for name in ("gpipe", "dapple")}
     parameters = [16 * h + h + 3 * (h * h + h), 3 * (h * h + h) + h * 4 + 4]
     for device in (0, 1):
@@ -112,16 +130,10 @@ def test_peak_memory_counts_weights_gradients_optimizer_and_stored_activations(t
     assert difference == pytest.approx(2 * 8 * one, abs=2 * one)
 
 
-def test_recomputation_keeps_the_inputs_only(tmp_path: Path) -> None:
-    plain = build("gpipe", stages=2, microbatches=4)
-    again = replace(plain, recompute=True)
-    last = replace(plain, recompute=(1,))
-    variants = {"plain": plain, "recompute": again, "last stage": last}
-    results = _run(MODEL, [Case(label, schedule_json(item), 512) for label, item in variants.items()], tmp_path)
-    net = {
-        label: next(n for name, _, n in results[0]["memory"][label]["actions"] if name == "0F3") for label in variants
-    }
-    assert net["recompute"] <= 512 * 64 * 4 < net["plain"] == net["last stage"]  # its output, to be sent, and nothing else
+def test_recomputation_keeps_the_inputs_only(found: dict[str, Any]) -> None:
+    memory = found["recomputation"][0]["memory"]
+    net = {label: next(n for name, _, n in memory[label]["actions"] if name == "0F3") for label in VARIANTS}
+    assert net["recompute"] <= WIDE * 64 * 4 < net["plain"] == net["last stage"]  # its output, to be sent, and nothing else
 
 
 def _pace(stages: int, milliseconds: float) -> tuple[dict[str, int], ...]:
@@ -134,7 +146,7 @@ def _pace(stages: int, milliseconds: float) -> tuple[dict[str, int], ...]:
 def test_paced_compute_takes_the_time_it_is_given(tmp_path: Path) -> None:
     # GPipe, F = 5 ms, B = 10 ms, D = 4, N = 4: (N + D - 1)(F + B) = 105 ms plus what messages cost,
     # on however few cores; the bubble ratio is (D-1)/(N+D-1) = 3/7.
-    results = _run(MODEL, [_case("gpipe", stages=4, pace=_pace(4, 5))], tmp_path, ranks=4, rounds=5)
+    results = _run([_case("gpipe", stages=4, pace=_pace(4, 5))], tmp_path, ranks=4, rounds=5)
     measured = timelines(results, "gpipe")
     spans = [span for t in measured for span in t.spans if span.stream == "compute"]
     for kind, expected in ((Kind.F, 5e6), (Kind.B, 10e6)):
@@ -159,7 +171,7 @@ def test_paced_split_backwards_take_their_own_times(tmp_path: Path) -> None:
         }
         for _ in range(4)
     )
-    results = _run(MODEL, [_case("zb-h1", stages=4, microbatches=8, pace=pace)], tmp_path, ranks=4, rounds=5)
+    results = _run([_case("zb-h1", stages=4, microbatches=8, pace=pace)], tmp_path, ranks=4, rounds=5)
     measured = timelines(results, "zb-h1")
     assert statistics.median(measure(t).pipeline_ns for t in measured) == pytest.approx(135e6, rel=0.15)
 
@@ -180,7 +192,7 @@ def _kill_later(output: Path, rank: int, iterations: int) -> threading.Thread:
 def test_a_run_cut_short_names_the_rank_and_keeps_its_completed_iterations(tmp_path: Path) -> None:
     killer = _kill_later(tmp_path, rank=1, iterations=5)
     with pytest.raises(RunError, match=r"rank 1 was killed by SIGKILL"):
-        _run(MODEL, [_case("chimera")], tmp_path, iterations=100_000, warmup=0, memory=False)
+        _run([_case("chimera")], tmp_path, iterations=100_000, warmup=0, memory=False)
     killer.join(5)
     left = timelines(partial_results(tmp_path, 2, {"chimera": 2}), "chimera")
     assert len(left) >= 4
@@ -189,10 +201,10 @@ def test_a_run_cut_short_names_the_rank_and_keeps_its_completed_iterations(tmp_p
 
 def test_a_case_that_needs_more_ranks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"needs 4 ranks where 2 were started"):
-        _run(MODEL, [_case("gpipe", stages=4)], tmp_path)
+        _run([_case("gpipe", stages=4)], tmp_path)
 
 
 def test_half_a_sample_is_refused(tmp_path: Path) -> None:
     schedule: Schedule = build("chimera", stages=2, microbatches=4, concat="halving")
     with pytest.raises(InputError, match="half a sample"):
-        _run(MODEL, [Case("halving", schedule_json(schedule), 1)], tmp_path)
+        _run([Case("halving", schedule_json(schedule), 1)], tmp_path)

@@ -38,6 +38,10 @@ NAMES = (
     "dualpipe-v",
 )
 """every schedule that torch has words for: one replica, whole micro-batches, a flush"""
+MODELS: list[ModelConfig] = [
+    GPT("gpt", blocks=10, hidden=16, heads=2, sequence=8, vocabulary=32),
+    MLP("mlp", blocks=10, hidden=12, features=5, classes=4),
+]
 
 
 def files_of(schedule: Schedule) -> dict[tuple[str, str], str]:
@@ -143,15 +147,7 @@ def test_gradients_of_torchs_runtime_equal_the_serial_ones(world: int, tmp_path:
 
 @pytest.mark.multiprocess
 @pytest.mark.parametrize("world", [2, 4])
-@pytest.mark.parametrize(
-    "model",
-    [
-        GPT("gpt", blocks=10, hidden=16, heads=2, sequence=8, vocabulary=32),
-        MLP("mlp", blocks=10, hidden=12, features=5, classes=4),
-    ],
-    ids=lambda model: model.family,
-)
-def test_gradients_of_torchs_runtime_equal_our_executors(model: ModelConfig, world: int, tmp_path: Path) -> None:
+def test_gradients_of_torchs_runtime_equal_our_executors(world: int, tmp_path: Path) -> None:
     """The same layers, data and exported order in both runtimes, one after the other in the same ranks."""
     cases, files = [], {}
     for name in NAMES:
@@ -162,13 +158,15 @@ def test_gradients_of_torchs_runtime_equal_our_executors(model: ModelConfig, wor
         files[name] = str(tmp_path / f"{name}.csv")
         Path(files[name]).write_text(schedule_csv(schedule))
         cases.append(Case(name, schedule_json(schedule), 2))
-    job = Job(config_dict(model), tuple(cases), dtype="float64")
+    jobs = {model.family: Job(config_dict(model), tuple(cases), dtype="float64").payload() for model in MODELS}
     found = launch(
-        "tests.executor.torch_targets:difference_to_torch",
-        {**job.payload(), "files": files},
+        "tests.executor.torch_targets:differences_to_torch",
+        {"jobs": jobs, "files": files},
         ranks=world,
         output=tmp_path,
         deadline_s=120,
     )
     assert len(cases) >= 10
-    assert all(difference < 1e-10 for rank in found for difference in rank.values()), found
+    for rank in found:
+        assert {family: len(differences) for family, differences in rank.items()} == {"gpt": len(cases), "mlp": len(cases)}
+        assert all(difference < 1e-10 for differences in rank.values() for difference in differences.values()), found

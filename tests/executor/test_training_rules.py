@@ -52,7 +52,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, 
     """Per rank and job, the differences of its cases."""
     payload = {"jobs": {name: job.payload() for name, job in TOGETHER.items()}}
     output = tmp_path_factory.mktemp("rules")
-    return launch("tests.executor.targets:named_differences", payload, ranks=4, output=output, deadline_s=120)
+    return launch("tests.executor.targets:differences", payload, ranks=4, output=output, deadline_s=120)
 
 
 @pytest.mark.parametrize("name", TOGETHER)

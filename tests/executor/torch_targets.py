@@ -18,15 +18,19 @@ from executor.ranks.context import RankContext
 from executor.setup import Prepared
 
 
-def difference_to_torch(context: RankContext, payload: Mapping[str, Any]) -> dict[str, float]:
-    """Per case: the largest absolute difference of this rank's gradients in the two runtimes.
+def differences_to_torch(context: RankContext, payload: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Per job and case: the largest absolute difference of this rank's gradients in the two runtimes.
 
-    `payload` is a job's, with `files`: the CSV of each case by its label.
+    `payload` has `jobs` by name, and `files`: the CSV of each case by its label.
     """
-    job = Job.from_payload({key: value for key, value in payload.items() if key != "files"})
+    files = {label: Path(file) for label, file in payload["files"].items()}
+    return {name: _differences(context, Job.from_payload(job), files) for name, job in payload["jobs"].items()}
+
+
+def _differences(context: RankContext, job: Job, files: Mapping[str, Path]) -> dict[str, float]:
     found = {}
     for item in set_up(context, job):
-        file = Path(payload["files"][item.case.label])
+        file = files[item.case.label]
         ours, theirs = _gradients_here(item), _gradients_of_torch(item, file)
         assert ours.keys() == theirs.keys()
         pairs = [pair for stage in ours for pair in zip(ours[stage], theirs[stage], strict=True)]
