@@ -6,6 +6,7 @@ __all__ = ["Category", "MemoryEvent", "Source", "Span", "Stream", "Timeline", "T
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pipeline.actions import Action, Step
@@ -76,6 +77,12 @@ class Timeline:
     peak_memory_bytes: tuple[int, ...] = ()
     provenance: Mapping[str, object] = field(default_factory=dict)
     """command, date, host, versions, seed: where this timeline comes from"""
+
+    def save_trace(self, path: str | Path) -> None:
+        """Writes the timeline as a Chrome trace, which Perfetto opens; InputError if it cannot."""
+        from pipeline.formats.trace import save_trace
+
+        save_trace({self.source: self}, path)
 
     def of_device(self, device: int, stream: Stream = "compute") -> tuple[Span, ...]:
         """The spans of one stream of one device, by start time."""
