@@ -7,7 +7,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -18,19 +18,10 @@ from executor.cluster.status import TaskState
 from pipeline.formats.timeline_file import read_timeline
 from pipeline.schedules import build
 
-pytestmark = [pytest.mark.slurm, pytest.mark.multiprocess, pytest.mark.usefixtures("cluster")]
+pytestmark = [pytest.mark.slurm, pytest.mark.multiprocess, pytest.mark.usefixtures("limited")]  # whose minute passes meanwhile
 
 TINY = ("--model", "gpt-tiny", "--stages", "2", "--microbatch-size", "1")
 SLEEPING = ("--compute", "paced", "--forward", "100ms", "--backward", "200ms", "--steps", "100000")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def limited(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A job that would sleep for hours on one node, limited to SLURM's shortest time: a minute."""
-    folder = tmp_path_factory.mktemp("limited")
-    _submit(folder, "run", "dapple", *TINY, "--microbatches", "2", *SLEEPING, settings=("nodes.ranks_per_node=2", "request.time=10s"))
-    yield folder
-    cancel(folder / "job")
 
 
 def _local(*settings: str, work: Path) -> Cluster:
@@ -160,14 +151,3 @@ def test_slurm_accepts_requests_for_b200_gpus(tmp_path: Path, style: str) -> Non
     assert done.returncode == 0, done.stderr
     script.write_text(script.read_text().replace("b200", "h100").replace("hpg-h100", "hpg-b200"))
     assert subprocess.run(["sbatch", "--test-only", script], capture_output=True).returncode != 0
-
-
-@pytest.mark.slow
-def test_the_time_limit_ends_a_job_with_a_clear_line(limited: Path) -> None:
-    (ended,) = wait(limited / "job")
-    assert (ended.state, ended.exit_status) == ("failed", 143)
-    assert ended.reason == "the time limit of 1 min was reached"
-    pids = [int(path.read_text()) for path in (limited / "out" / "ranks").glob("rank-*.pid")]
-    assert len(pids) == 2
-    _until(lambda: not any(map(psutil.pid_exists, pids)))
-    _no_half_files(limited)

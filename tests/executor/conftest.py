@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "scripts" / "slurm-cluster"
+from executor.cluster import Task, cancel, load_cluster, submit
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm-cluster"
 _NODES = 4
 
 
@@ -36,6 +38,18 @@ def cluster() -> Iterator[None]:
         finally:
             subprocess.run([SCRIPT, "down"], check=True, timeout=60)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def limited(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A job that would sleep for hours on one node, limited to SLURM's shortest time: a minute, in which others are tested."""
+    folder = tmp_path_factory.mktemp("limited")
+    words = ("run", "dapple", "--model", "gpt-tiny", "--stages", "2", "--microbatches", "2", "--microbatch-size", "1")
+    sleeping = ("--compute", "paced", "--forward", "100ms", "--backward", "200ms", "--steps", "100000", "--output", "out")
+    where = load_cluster("local", [f"paths.work={folder}", "nodes.ranks_per_node=2", "request.time=10s"])
+    submit(where, [Task((*words, *sleeping), 2)], folder / "job")
+    yield folder
+    cancel(folder / "job")
 
 
 def _free_ports() -> int:
