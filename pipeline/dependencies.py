@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Message", "inputs_of", "message_for", "messages_from", "peer_of", "results_of"]
+__all__ = ["Message", "Result", "flow_of", "message_for", "messages_from", "peer_of"]
 
 from collections.abc import Callable
 from functools import partial
@@ -30,37 +30,30 @@ class Message(NamedTuple):
 _crossing: Callable[[tuple[Any, ...]], Message] = partial(tuple.__new__, Message)
 
 
-def inputs_of(action: Action, stages: int) -> tuple[tuple[int, str, int, int], ...]:
-    """The results a compute action consumes, as (stage, "F" | "B" | "I", micro-batch, half).
+Result = tuple[int, str, int, int]
+"""What a computation leaves, as (stage, "F" | "B" | "I", micro-batch, half); a half of -1 means the whole micro-batch.
 
-    "B" stands for the input gradient, whoever computes it (B or I); "I" for the own input
-    backward that a W completes. A half of -1 means the whole micro-batch.
-    """
+"B" stands for the input gradient, whoever computes it (B or I); "I" for the own input backward
+that a W completes.
+"""
+
+
+def flow_of(action: Action, stages: int) -> tuple[tuple[Result, ...], tuple[Result, ...]]:
+    """The results that a compute action consumes, and those that it leaves (none for a W)."""
     stage, kind, microbatch, also, half = action
-    if kind is _F:
-        if not stage:
-            return ()
-        first = (stage - 1, "F", microbatch, -1)
-        return (first,) if also < 0 else (first, (stage - 1, "F", also, -1))
-    if kind is _W:
-        return ((stage, "I", microbatch, half),)
     own = (stage, "F", microbatch, -1)
-    if stage == stages - 1:
-        return (own,)
-    return (own, (stage + 1, "B", microbatch, half))
-
-
-def results_of(action: Action) -> tuple[tuple[int, str, int, int], ...]:
-    """The results a compute action leaves, in the same terms as `inputs_of` (none for a W)."""
-    stage, kind, microbatch, also, half = action
     if kind is _F:
-        first = (stage, "F", microbatch, -1)
-        return (first,) if also < 0 else (first, (stage, "F", also, -1))
-    if kind is _B:
-        return ((stage, "B", microbatch, half),)
-    if kind is _I:
-        return ((stage, "B", microbatch, half), (stage, "I", microbatch, half))
-    return ()
+        if also < 0:
+            return ((stage - 1, "F", microbatch, -1),) if stage else (), (own,)
+        before = ((stage - 1, "F", microbatch, -1), (stage - 1, "F", also, -1)) if stage else ()
+        return before, (own, (stage, "F", also, -1))
+    if kind is _W:
+        return ((stage, "I", microbatch, half),), ()
+    gradient = (stage, "B", microbatch, half)
+    return (
+        (own,) if stage == stages - 1 else (own, (stage + 1, "B", microbatch, half)),
+        (gradient,) if kind is _B else (gradient, (stage, "I", microbatch, half)),
+    )
 
 
 def message_for(action: Action, schedule: Schedule) -> Message | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 __all__ = ["Receives", "lower"]
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 from pipeline.actions import Action, Kind, Step
 from pipeline.dependencies import messages_from
@@ -19,7 +20,9 @@ Receives = Literal["early", "late"]
 """When a receive is posted: right before its consumer, or one compute action before that."""
 
 # Looking a member up in its class costs several times as much as a module's name.
-_F, _B, _I, _RECV_F = Kind.F, Kind.B, Kind.I, Kind.RECV_F
+_F, _B, _I = Kind.F, Kind.B, Kind.I
+# Half the time of Action(...), of which there are two a message.
+_action: Callable[[tuple[Any, ...]], Action] = partial(tuple.__new__, Action)
 _Slots = list[dict[int, list[Action]]]
 """Per device, the actions that stand before (or after) a compute position."""
 
@@ -95,30 +98,50 @@ def _messages(schedule: Schedule, receives: Receives) -> tuple[_Slots, _Slots]:
     ]
     sends: _Slots = [defaultdict(list) for _ in schedule.actions]
     pairs: dict[tuple[int, int], list[tuple[int, Action]]] = defaultdict(list)
-    early = 1 if receives == "early" else 0
+    routes: dict[tuple[int, int, Kind], _Route | None] = {}
+    early, replica_of = 1 if receives == "early" else 0, schedule.replica_of
     for device, row in enumerate(schedule.actions):
         sent = sends[device]
         for position, action in enumerate(row):
             for part in action.parts:
-                message = messages_from(part, schedule)
-                if message is None:
+                stage, kind, microbatch, also, half = part
+                key = (replica_of[microbatch], stage, kind)
+                if key not in routes:
+                    routes[key] = _route(part, schedule)
+                route = routes[key]
+                if route is None:
                     continue
-                send, receive, _, target = message
-                sent[position].append(send)
-                needed = _consumer(receive, places[target])
+                send, sender, receive, receiver, taken_by, target = route
+                sent[position].append(_action((sender, send, microbatch, also, half)))
+                needed = places[target].get((receiver, taken_by, microbatch, also, half))
+                if needed is None and taken_by is _B:
+                    needed = places[target].get((receiver, _I, microbatch, also, half))
+                received = _action((receiver, receive, microbatch, also, half))
                 if needed is None:
-                    raise _unconsumed(part, receive, device, position, target)
-                pairs[target, device].append((needed - early if needed else 0, receive))
+                    raise _unconsumed(part, received, device, position, target)
+                pairs[target, device].append((needed - early if needed else 0, received))
     return sends, _posts(pairs, schedule.devices)
 
 
-def _consumer(receive: Action, places: dict[tuple[object, ...], int]) -> int | None:
-    """Where a device computes with what it receives."""
-    stage, kind, microbatch, also, half = receive
-    if kind is _RECV_F:
-        return places.get((stage, _F, microbatch, also, half))
-    found = places.get((stage, _B, microbatch, also, half))
-    return places.get((stage, _I, microbatch, also, half)) if found is None else found
+class _Route(NamedTuple):
+    """What all messages of one kind between two stages of a replica have in common."""
+
+    send: Kind
+    sender: int
+    receive: Kind
+    receiver: int
+    taken_by: Kind
+    """the computation that consumes it: F, or B (if there is none, I)"""
+    target: int
+
+
+def _route(part: Action, schedule: Schedule) -> _Route | None:
+    """The way of what a computation sends; None if that stays on its device."""
+    message = messages_from(part, schedule)
+    if message is None:
+        return None
+    send, receive, _, target = message
+    return _Route(send.kind, send.stage, receive.kind, receive.stage, _F if part.kind is _F else _B, target)
 
 
 def _posts(pairs: dict[tuple[int, int], list[tuple[int, Action]]], devices: int) -> _Slots:

@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pipeline.actions import Action, Kind, Step
-from pipeline.dependencies import inputs_of, results_of
+from pipeline.dependencies import Result, flow_of
 
-Result = tuple[int, str, int, int]
 _B = Kind.B
 
 
@@ -62,29 +61,30 @@ class _Walker:
     def advance(self, device: int) -> None:
         """Gives the device's actions their slots, one after another, up to one that lacks a result."""
         starts, ends, row = self.starts[device], self.ends[device], self.actions[device]
-        ended, stages, duration = self._ended, self.stages, self.duration
+        ended, waiting, stages, duration = self._ended, self._waiting, self.stages, self.duration
         clock = ends[-1] if ends else 0
         for position in range(len(ends), len(row)):
-            parts = row[position].parts
             start, slots = clock, 0
-            for part in parts:
+            results: tuple[Result, ...] = ()
+            for part in row[position].parts:
                 slots += duration(part)
-                for needed in inputs_of(part, stages):
+                needs, leaves = flow_of(part, stages)
+                results += leaves
+                for needed in needs:
                     moment = ended.get(needed)
                     if moment is None:
                         self.missing[device] = needed
-                        self._waiting.setdefault(needed, []).append(device)
+                        waiting.setdefault(needed, []).append(device)
                         return
                     if moment > start:
                         start = moment
             clock = start + slots
             starts.append(start)
             ends.append(clock)
-            for part in parts:
-                for result in results_of(part):
-                    ended[result] = clock
-                    if result in self._waiting:
-                        self._wake(result)
+            for result in results:
+                ended[result] = clock
+                if result in waiting:
+                    self._wake(result)
 
     def _wake(self, result: Result) -> None:
         """Those that lacked it may go on."""

@@ -78,29 +78,30 @@ class _Holding:
 
     def highest(self) -> int:
         """Follows the row to its end."""
-        times, messages = self._times, self._messages
-        columns = (times.starts[self._device], times.ends[self._device])
+        take, messages = self._take, self._messages
+        sent, arrived, posted = self._times.sent, self._times.arrived, self._times.posted
+        columns = (self._times.starts[self._device], self._times.ends[self._device])
         for (code, action, needs, target), start, end in zip(self._ops, *columns, strict=True):
             if code is COMPUTE:
                 self._compute(action, needs, start, end)
             elif code is SEND:
                 size = messages[target][3]
-                self._take(times.sent[target], size)
-                heappush(self._leaving, (times.arrived[target], size))
+                take(sent[target], size)
+                heappush(self._leaving, (arrived[target], size))
             elif code is RECEIVE:
-                self._take(times.posted[target], messages[target][3])
+                take(posted[target], messages[target][3])
             elif code is STEP:
-                self._take(end, self._footprints.step(action.parts[0].stage))
+                take(end, self._footprints.step(action.parts[0].stage))
         return self._highest
 
     def _take(self, now: int, size: int) -> None:
         """Holds more from now on; what has arrived by now was given back before."""
-        leaving = self._leaving
+        held, leaving = self._held + size, self._leaving
         while leaving and leaving[0][0] <= now:
-            self._held -= heappop(leaving)[1]
-        self._held += size
-        if self._held > self._highest:
-            self._highest = self._held
+            held -= heappop(leaving)[1]
+        self._held = held
+        if held > self._highest:
+            self._highest = held
 
     def _compute(self, action: Step, needs: tuple[int, ...], start: int, end: int) -> None:
         """All is taken at the start, then given back at the end; what takes no time gives back part by part."""

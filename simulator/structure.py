@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pipeline.actions import COMPUTE as _COMPUTATIONS
 from pipeline.actions import Action, Kind, Step
-from pipeline.dependencies import inputs_of, results_of
+from pipeline.dependencies import Result, flow_of
 from pipeline.errors import ScheduleError
 from pipeline.schedule import Plan
 from simulator.recent import Recent
@@ -196,7 +196,7 @@ class _Inputs:
 
     def __init__(self, numbers: dict[tuple[object, ...], int], missing: dict[int, str], stages: int) -> None:
         self._numbers, self._missing, self._stages = numbers, missing, stages
-        self._done: set[tuple[int, str, int, int]] = set()
+        self._done: set[Result] = set()
         self._halved = False
 
     def needs(self, action: Step) -> tuple[int, ...]:
@@ -209,15 +209,16 @@ class _Inputs:
         for part in action.parts:
             if part[4] >= 0:
                 self._halved = True
-            for needed in inputs_of(part, self._stages):
+            inputs, results = flow_of(part, self._stages)
+            for needed in inputs:
                 if needed not in done and not (self._halved and _covered(needed, done)):
                     number = self._number(part, needed)
                     if number not in found:
                         found = (*found, number)
-            done.update(results_of(part))
+            done.update(results)
         return found
 
-    def _number(self, part: Action, needed: tuple[int, str, int, int]) -> int:
+    def _number(self, part: Action, needed: Result) -> int:
         """The message that brings it, or a number below zero."""
         stage, kind, microbatch, also, half = part
         number = None
@@ -229,7 +230,7 @@ class _Inputs:
         return number
 
 
-def _covered(needed: tuple[int, str, int, int], done: set[tuple[int, str, int, int]]) -> bool:
+def _covered(needed: Result, done: set[Result]) -> bool:
     """Whether a half was computed as part of the whole, or the whole in both halves."""
     stage, what, microbatch, half = needed
     if half >= 0:

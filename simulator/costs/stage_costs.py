@@ -192,7 +192,7 @@ def cost_assumptions(profile: Profile, schedule: Schedule, sizes: Sequence[float
     """What had to be assumed about compute costs: split or joined backwards, sizes not measured."""
     found = []
     costs = [cost for layer in profile.layers for cost in layer.costs]
-    kinds = {part.kind.value for row in schedule.actions for action in row for part in action.parts}
+    kinds = {part.kind for row in schedule.actions for action in row for part in action.parts}
     if kinds & {"I", "W"} and any(cost.backward_input_ns is None for cost in costs):
         found.append("backward split in halves: the profile knows only the full backward")
     if "B" in kinds and any(cost.backward_ns is None for cost in costs):
