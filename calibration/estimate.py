@@ -29,7 +29,8 @@ _CLEARLY_NS = 500_000
 class Observation(NamedTuple):
     """One computation: how long it took, and how long after it could have started it did start.
 
-    `split` marks forwards whose backward comes as I and W.
+    `split` marks forwards whose backward comes as I and W. `run` and `iteration` count the calls of
+    `observe` and the timelines of all of them.
     """
 
     stage: int
@@ -39,20 +40,28 @@ class Observation(NamedTuple):
     duration_ns: int
     start: Start
     delay_ns: int
+    microbatch: int = 0
+    device: int = 0
+    iteration: int = 0
+    run: int = 0
 
 
 @dataclass(slots=True)
 class InPlace:
     """Observations in nanoseconds, gathered over many iterations of one or several schedules.
 
-    `steps[stage]` are optimizer steps, `reduces` triples of (ranks, bytes, ns) of all-reduces, `tails` what
-    follows the last span of an iteration.
+    `steps[stage]` are optimizer steps, `reduces` triples of (ranks, bytes, ns) of all-reduces as each device
+    saw them, `tails` what follows the last span of an iteration. `reduce_times[stages]` is, iteration by
+    iteration, how long the all-reduces of these stages took together on the device that came to them last.
     """
 
     actions: list[Observation] = field(default_factory=list)
     reduces: list[tuple[int, int, int]] = field(default_factory=list)
     steps: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    reduce_times: dict[tuple[int, ...], list[int]] = field(default_factory=lambda: defaultdict(list))
     tails: list[int] = field(default_factory=list)
+    runs: int = 0
+    iterations: int = 0
 
 
 def observe(
@@ -72,9 +81,14 @@ def observe(
         rows = [timeline.of_device(device) for device in range(timeline.devices)]
         ends = {part: span.end_ns for row in rows for span in row for part in span.action.parts}
         split = {(part.stage, part.microbatch) for part in ends if part.kind is Kind.W}
-        for row in rows:
-            into.actions += _observations(schedule, row, ends, split)
+        for device, row in enumerate(rows):
+            into.actions += [
+                seen._replace(device=device, iteration=into.iterations, run=into.runs)
+                for seen in _observations(schedule, row, ends, split)
+            ]
         _observe_closing(timeline, group, gradient_bytes, into)
+        into.iterations += 1
+    into.runs += 1
 
 
 def _observations(
@@ -87,7 +101,7 @@ def _observations(
             start, delay = _start(schedule, span, before, ends)
             context, duration = _context(action, before), span.end_ns - span.start_ns
             prepares = action.kind is Kind.F and (action.stage, action.microbatch) in split
-            found.append(Observation(action.stage, action.kind, context, prepares, duration, start, delay))
+            found.append(Observation(action.stage, action.kind, context, prepares, duration, start, delay, action.microbatch))
         before = span
     return found
 
@@ -131,14 +145,19 @@ def _produced(schedule: Schedule, action: Action, ends: dict[Action, int]) -> in
 
 
 def _observe_closing(timeline: Timeline, group: int, gradient_bytes: Sequence[int], found: InPlace) -> None:
+    together: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for device in range(timeline.devices):
         computed = max((span.end_ns for span in timeline.of_device(device)), default=0)
         # Beside computation they are slower: that has a probe of its own (`calibration.overlap`).
         reduces = [span for span in timeline.of_device(device, "sync") if span.start_ns >= computed]
         if reduces:
-            found.reduces.append((group, *_reduce(reduces, gradient_bytes)))
+            mean_bytes, mean_ns = _reduce(reduces, gradient_bytes)
+            found.reduces.append((group, mean_bytes, mean_ns))
+            together[tuple(sorted(span.action.parts[0].stage for span in reduces))].append(mean_ns * len(reduces))
         for span in timeline.of_device(device, "optimizer"):
             found.steps[span.action.parts[0].stage].append(span.end_ns - span.start_ns)
+    for stages, times in together.items():
+        found.reduce_times[stages].append(min(times))
     if timeline.spans:
         found.tails.append(timeline.end_ns - max(span.end_ns for span in timeline.spans))
 

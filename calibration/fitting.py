@@ -15,19 +15,17 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-import numpy as np
-
-from calibration.estimate import InPlace, Observation, Start
+from calibration.estimate import InPlace, Start
 from calibration.fit import Line, fit_line
 from calibration.in_place import in_place_times
 from calibration.overlap import slowdowns
 from calibration.statistics import relative_spread
+from calibration.variation import variation
 from pipeline.actions import Kind
 from pipeline.models import Layer, ModelConfig, config_dict, input_bytes, layers
 from pipeline.partition import default_partition
 from simulator.costs.profile import (
     AllReduceCost,
-    Jitter,
     LayerCost,
     LinkCost,
     MeasuredReduce,
@@ -37,7 +35,6 @@ from simulator.costs.profile import (
     SizeCost,
 )
 
-_QUANTILES = 33
 _PARAMETER_BYTES = 4
 _TIMES = (
     ("forward_ns", Kind.F, "forward"),
@@ -76,7 +73,7 @@ def fit_profile(name: str, found: Measurements, provenance: Mapping[str, object]
         optimizer=_optimizer(found),
         overheads=Overheads(dispatch_ns=gap, iteration_ns=round(median(in_place.tails))),
         locality=locality,
-        jitter=Jitter(action_quantiles=_residuals(in_place)),
+        jitter=variation(in_place),
         provenance=provenance,
     )
 
@@ -220,23 +217,3 @@ def _optimizer(found: Measurements) -> OptimizerCost:
         state_bytes_per_parameter=_STATE_BYTES[found.optimizer],
         gradient_bytes_per_parameter=float(_PARAMETER_BYTES),
     )
-
-
-def _residuals(in_place: InPlace) -> tuple[float, ...]:
-    """Quantiles of an action's relative residual; the outermost are the 0.5 % ones.
-
-    An action's residual is its duration beyond the median of its stage, kind, context and purpose, plus its
-    start delay beyond the median of its kind of start: late starts are noise as much as slow work.
-    """
-    groups: dict[tuple[object, ...], list[Observation]] = defaultdict(list)
-    for seen in in_place.actions:
-        groups[seen.stage, seen.kind, seen.context, seen.split].append(seen)
-    usual = {start: _delay(in_place, start) or 0 for start in ("waited", "ready", "unclear", "first")}
-    residuals: list[float] = []
-    for members in groups.values():
-        centre = median(seen.duration_ns for seen in members)
-        residuals += [(seen.duration_ns - centre + seen.delay_ns - usual[seen.start]) / centre for seen in members]
-    if len(residuals) < _QUANTILES:
-        return ()
-    grid = np.linspace(0.005, 0.995, _QUANTILES)
-    return tuple(max(float(value), -0.9) for value in np.quantile(residuals, grid))
