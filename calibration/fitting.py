@@ -23,7 +23,7 @@ from calibration.statistics import relative_spread
 from calibration.variation import variation
 from pipeline.actions import Kind
 from pipeline.models import Layer, ModelConfig, config_dict, input_bytes, layers
-from pipeline.partition import default_partition
+from pipeline.partition import cut
 from simulator.costs.profile import (
     AllReduceCost,
     LayerCost,
@@ -56,6 +56,13 @@ class Measurements:
     optimizer: str
     probes: Sequence[Mapping[str, Any]]
     in_place: InPlace
+    layers_per_stage: tuple[int, ...] | None = None
+    """of the calibration runs; None: the default partition"""
+
+    @property
+    def cuts(self) -> tuple[range, ...]:
+        """The layers of every stage of the calibration runs."""
+        return cut(self.config, self.stages, self.layers_per_stage)
 
 
 def fit_profile(name: str, found: Measurements, provenance: Mapping[str, object]) -> Profile:
@@ -104,8 +111,8 @@ def _layers(found: Measurements, stage_ns: Mapping[tuple[int, Kind], float]) -> 
     """Every layer's cost: its share of the isolated times of its stage, of what the stage took in place."""
     described = layers(found.config)
     costs: list[LayerCost] = []
-    for stage, cut in enumerate(default_partition(found.config, found.stages)):
-        probes = {index: _probe(found, index) for index in cut}
+    for stage, members in enumerate(found.cuts):
+        probes = {index: _probe(found, index) for index in members}
         for index, probe in probes.items():
             times = {
                 name: _share(stage_ns.get((stage, kind)), index, {i: median(p[isolated]) for i, p in probes.items()})
@@ -144,8 +151,7 @@ def _layer(layer: Layer, probe: Mapping[str, Any], size: int, times: Mapping[str
 
 
 def _boundary_bytes(found: Measurements) -> int:
-    cuts = default_partition(found.config, found.stages)
-    return max((int(_probe(found, cut[-1])["output_bytes"]) for cut in cuts[:-1]), default=0)
+    return max((int(_probe(found, members[-1])["output_bytes"]) for members in found.cuts[:-1]), default=0)
 
 
 def _line(found: Measurements, what: str) -> Line | None:
@@ -209,8 +215,7 @@ def _reduce_scales(found: Measurements, lines: Mapping[int, Line]) -> dict[int, 
 def _optimizer(found: Measurements) -> OptimizerCost:
     """Nanoseconds per parameter over all stages stepped in place."""
     described = layers(found.config)
-    cuts = default_partition(found.config, found.stages)
-    parameters = {stage: sum(described[index].parameters for index in cut) for stage, cut in enumerate(cuts)}
+    parameters = {stage: sum(described[index].parameters for index in members) for stage, members in enumerate(found.cuts)}
     rates = [median(times) / parameters[stage] for stage, times in found.in_place.steps.items() if parameters[stage]]
     return OptimizerCost(
         ns_per_parameter=median(rates) if rates else 0.0,

@@ -24,7 +24,7 @@ from executor.job import run_job
 from executor.modules import build_layers, loss_of
 from executor.ranks.context import RankContext
 from pipeline.models import ModelConfig, layers, model_config
-from pipeline.partition import default_partition
+from pipeline.partition import explicit
 
 _WARMUP = 2
 _LEAST = 3
@@ -34,7 +34,7 @@ _PASSES = 4
 def measure(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
     """One rank's part of a session: probes, then the job of pipelined runs.
 
-    `payload` has `job` (see `executor.cases.Job`), `stages`, `microbatch_size`, `probe_seconds`, the
+    `payload` has `job` (see `executor.cases.Job`), `layers_per_stage`, `microbatch_size`, `probe_seconds`, the
     sizes `message_bytes` and `reduce_bytes`, the `reduce_groups`, and `layers`: what is known of the
     layers of paced ranks, None to measure them.
     """
@@ -53,8 +53,8 @@ def measure(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 def _layers(context: RankContext, payload: Mapping[str, Any], config: ModelConfig) -> dict[str, Any]:
     """Times and memory of the layers of this rank's stages, all ranks measuring at the same time."""
-    cuts = default_partition(config, payload["stages"])
-    devices = min(payload["stages"], context.ranks)
+    cuts = explicit(payload["layers_per_stage"], len(layers(config)))
+    devices = min(len(cuts), context.ranks)
     mine = [
         index for stage, cut in enumerate(cuts) if stage % devices == context.rank % devices for index in cut
     ]

@@ -29,7 +29,7 @@ from pipeline.errors import InputError
 from pipeline.formats.provenance import provenance
 from pipeline.formats.schedule_file import schedule_json
 from pipeline.models import ModelConfig, config_dict, layers
-from pipeline.partition import default_partition
+from pipeline.partition import cut
 from pipeline.schedule import Schedule
 from simulator.costs.profile import Profile
 
@@ -55,6 +55,12 @@ class SessionConfig:
     """stages sleep for this profile's costs instead of computing"""
     source: Source = field(default_factory=Source)
     """what the ranks train on meanwhile"""
+    partitions: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """layers per stage of schedules of so many stages; of others the default partition"""
+
+    def cuts(self, stages: int) -> tuple[range, ...]:
+        """The layers of each of so many stages."""
+        return cut(self.model, stages, self.partitions.get(stages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +130,25 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def gradient_bytes(config: ModelConfig, stages: int) -> list[int]:
-    """Bytes of the gradients of each stage of the default partition (float32)."""
+def gradient_bytes(config: ModelConfig, cuts: Iterable[range]) -> list[int]:
+    """Bytes of the gradients of each stage (float32)."""
     described = layers(config)
-    return [4 * sum(described[index].parameters for index in cut) for cut in default_partition(config, stages)]
+    return [4 * sum(described[index].parameters for index in members) for members in cuts]
 
 
 def _case(config: SessionConfig, label: str, schedule: Schedule) -> Case:
-    pace = None if config.pace is None else paces(config.pace, schedule, config.microbatch_size)
-    return Case(label, schedule_json(schedule), config.microbatch_size, config.width, pace=pace)
+    partition = config.partitions.get(schedule.stages)
+    pace = None if config.pace is None else paces(config.pace, schedule, config.microbatch_size, partition)
+    return Case(label, schedule_json(schedule), config.microbatch_size, config.width, partition, pace)
 
 
 def _payload(config: SessionConfig, job: Job, schedules: Iterable[Schedule]) -> dict[str, Any]:
-    cuts, described = default_partition(config.model, config.stages), layers(config.model)
-    boundary = max(4 * config.microbatch_size * described[cut[-1]].boundary_elements for cut in cuts[:-1]) if len(cuts) > 1 else 4096
-    reduce = max(gradient_bytes(config.model, config.stages))
+    cuts, described = config.cuts(config.stages), layers(config.model)
+    boundaries = [4 * config.microbatch_size * described[members[-1]].boundary_elements for members in cuts[:-1]]
+    boundary, reduce = max(boundaries, default=4096), max(gradient_bytes(config.model, cuts))
     return {
         "job": job.payload(),
-        "stages": config.stages,
+        "layers_per_stage": [len(members) for members in cuts],
         "microbatch_size": config.microbatch_size,
         "probe_seconds": _PROBE_SHARE * config.budget_s,
         "message_bytes": sorted({4096, boundary // 4, boundary, 4 * boundary}),
@@ -156,10 +163,10 @@ def _session(config: SessionConfig, schedules: Mapping[str, Schedule], results: 
     kept = keep_undisturbed(results, schedules, calibration)
     in_place = InPlace()
     for label, schedule in calibration.items():
-        observe(schedule, kept[label].timelines, gradient_bytes(config.model, config.stages), in_place, width=config.width)
+        observe(schedule, kept[label].timelines, gradient_bytes(config.model, config.cuts(config.stages)), in_place, width=config.width)
     found = Measurements(
         config.model, config.stages, config.microbatch_size, config.optimizer,
-        [result["probes"] for result in results], in_place,
+        [result["probes"] for result in results], in_place, config.partitions.get(config.stages),
     )  # fmt: skip
     profile = fit_profile(config.model.name, found, _provenance(config, kept))
     judged = [label for label in schedules if label not in calibration]

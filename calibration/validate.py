@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["validate"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -26,7 +26,8 @@ from executor.data import Source, check_source
 from pipeline.errors import InputError, UnknownNameError
 from pipeline.formats.provenance import machine, provenance
 from pipeline.metrics import measure
-from pipeline.models import model_config
+from pipeline.models import ModelConfig, layers, model_config
+from pipeline.partition import chosen
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from pipeline.timeline import Timeline
@@ -53,6 +54,7 @@ def validate(
     compute: str = "real",
     pace: Profile | None = None,
     source: Source = _DEFAULT,
+    partition: str | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Validation:
@@ -61,7 +63,8 @@ def validate(
     The ranks run calibration and judged iterations in turns for about `budget_s` seconds, on `width`
     copies of the pipeline. With compute "paced", for more ranks than cores, every stage sleeps for
     the costs of `pace`, or of a calibration on as many ranks as there are cores; messages,
-    all-reduces, order and memory are real. Raises InputError for arguments that do not fit,
+    all-reduces, order and memory are real. `partition` is one as `pipeline.partition.chosen` takes it,
+    for calibration and judged runs alike where the number of stages is the same. Raises InputError for arguments that do not fit,
     RunError when a rank fails.
     """
     _check_compute(compute, pace)
@@ -70,15 +73,29 @@ def validate(
     schedules = {name: build(name, stages=stages, microbatches=microbatches) for name in names}
     if compute == "real":
         require_cores(max(item.devices for item in schedules.values()) * width)
-    difference = gradient_difference(config, schedules, output=output / "gradients", seed=seed, width=width)
+    partitions = _partitions(config, partition, schedules)
+    difference = gradient_difference(
+        config, schedules, output=output / "gradients", seed=seed, width=width, partitions=partitions
+    )
     if on_progress:
         on_progress("gradients compared with the single-process reference", 0.0)
-    wanted = SessionConfig(config, stages, microbatch_size, budget_s, output, seed, width=width, pace=pace, source=source)
+    wanted = SessionConfig(
+        config, stages, microbatch_size, budget_s, output, seed, width=width, pace=pace, source=source, partitions=partitions
+    )
     if compute == "paced" and pace is None:
         wanted = replace(wanted, pace=_own_pace(wanted, on_progress))
     session = run_session(wanted, schedules, seconds=budget_s, on_progress=on_progress)
-    cases = tuple(_case(name, item, session, microbatch_size, width) for name, item in schedules.items())
+    cases = tuple(_case(name, item, session, wanted) for name, item in schedules.items())
     return _verdict(wanted, session, cases, difference, tolerance)
+
+
+def _partitions(config: ModelConfig, text: str | None, schedules: Mapping[str, Schedule]) -> dict[int, tuple[int, ...]]:
+    """Layers per stage by number of stages; InputError where a list does not fit one of the schedules."""
+    if text is None:
+        return {}
+    costs = [layer.forward_flops for layer in layers(config)]
+    depths = {item.stages for item in schedules.values()}
+    return {stages: tuple(map(len, chosen(text, costs, stages))) for stages in sorted(depths)}
 
 
 def _own_pace(config: SessionConfig, on_progress: OnProgress | None) -> Profile:
@@ -121,28 +138,39 @@ def _check_compute(compute: str, pace: Profile | None) -> None:
         )
 
 
-def _case(name: str, schedule: Schedule, session: Session, microbatch_size: int, width: int) -> ValidationCase:
-    prediction = simulate(schedule, session.profile, microbatch_size=microbatch_size, width=width, samples=_SAMPLES)
+def _case(name: str, schedule: Schedule, session: Session, config: SessionConfig) -> ValidationCase:
+    prediction = simulate(
+        schedule, session.profile, microbatch_size=config.microbatch_size, width=config.width, samples=_SAMPLES,
+        partition=config.partitions.get(schedule.stages),
+    )  # fmt: skip
     kept = session.judged[name]
     measured = kept.timelines
     assert prediction.typical is not None
     interval = median_interval([t.end_ns / 1e9 for t in measured], blocks=kept.rounds)
-    samples = microbatch_size * schedule.microbatches * width
+    samples = config.microbatch_size * schedule.microbatches * config.width
     peaks = session.peak_memory_bytes[name]
     return ValidationCase(
         schedule=name,
         stages=schedule.stages,
         microbatches=schedule.microbatches,
-        width=width,
+        width=config.width,
         predicted=_predicted(prediction, samples),
         measured=_measured(measured, interval, samples, peaks),
         interval=interval,
         predicted_interval_s=prediction.interval_s,
         iterations=len(measured),
+        inside_interval=_inside(measured, prediction),
         set_aside=kept.set_aside,
         predicted_timeline=prediction.typical,
         measured_timeline=replace(_typical(measured), peak_memory_bytes=peaks),
     )
+
+
+def _inside(timelines: Sequence[Timeline], prediction: Prediction) -> int:
+    """How many measured iterations took as long as 90 % of the drawn ones do."""
+    assert prediction.interval_s is not None
+    low, _, high = prediction.interval_s
+    return sum(low <= timeline.end_ns / 1e9 <= high for timeline in timelines)
 
 
 def _predicted(prediction: Prediction, samples: int) -> Figures:

@@ -78,6 +78,8 @@ class ValidationCase:
     predicted_interval_s: tuple[float, float, float] | None
     """5 %, 50 % and 95 % of the predicted iteration time, from the calibrated jitter"""
     iterations: int
+    inside_interval: int
+    """of these, how many took a time inside the predicted 90 % interval"""
     set_aside: int
     predicted_timeline: Timeline
     measured_timeline: Timeline
@@ -97,6 +99,7 @@ class ValidationCase:
         measured = self.measured.as_json() | {
             "iteration_interval_s": [self.interval.low, self.interval.high],
             "iterations": self.iterations,
+            "inside_predicted_interval": self.inside_interval,
             "set_aside": self.set_aside,
         }
         predicted = self.predicted.as_json()

@@ -7,6 +7,7 @@ __all__ = ["gradient_difference"]
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from executor.cases import Case, Job
 from executor.ranks.launch import launch
@@ -17,15 +18,23 @@ from pipeline.schedule import Schedule
 _DEADLINE_S = 300.0
 
 
-def gradient_difference(config: ModelConfig, schedules: Mapping[str, Schedule], *, output: Path, seed: int, width: int = 1) -> float:
+def gradient_difference(
+    config: ModelConfig,
+    schedules: Mapping[str, Schedule],
+    *,
+    output: Path,
+    seed: int,
+    width: int = 1,
+    partitions: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
+) -> float:
     """The largest absolute difference of any gradient after one real step, in float64.
 
     The model is the given one with narrow layers (same depth, same kinds), since the reference
-    holds it whole; one sample a micro-batch.
+    holds it whole; one sample a micro-batch. `partitions` are layers per stage of schedules of so many stages.
     """
     job = Job(
         model=config_dict(_narrow(config)),
-        cases=tuple(Case(name, schedule_json(item), 1, width) for name, item in schedules.items()),
+        cases=tuple(Case(name, schedule_json(item), 1, width, partitions.get(item.stages)) for name, item in schedules.items()),
         seed=seed,
         optimizer="sgd",
         learning_rate=1.0,

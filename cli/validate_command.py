@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options.data import DATA, DATA_DIR
+from cli.options.partition import PARTITION
 from cli.reports.output import caption, duration_ns, note, print_json, print_table, usable_folder
 from cli.reports.progress import progress
 from executor.ranks.environment import is_leader
@@ -43,6 +44,7 @@ def command(
     microbatches: int = typer.Option(8, "--microbatches", help="Micro-batches per iteration, N."),
     microbatch_size: int = typer.Option(4, "--microbatch-size", help="Samples in a micro-batch, B."),
     width: int = typer.Option(1, "--width", help="Data-parallel copies of the pipeline, W."),
+    partition: Annotated[str | None, PARTITION] = None,
     data: Annotated[str, DATA] = "",
     data_dir: Annotated[str | None, DATA_DIR] = None,
     compute: str = typer.Option("real", "--compute", metavar="real|paced", help="Compute, or sleep for its time: for more ranks than cores."),
@@ -66,7 +68,8 @@ def command(
         verdict = validate(
             chosen, model=model, stages=stages, microbatches=microbatches, microbatch_size=microbatch_size,
             width=width, compute=compute, pace=None if profile is None else load_profile(profile),
-            source=Source(data, data_dir), tolerance=allowed, budget_s=budget_s, output=output, seed=seed, on_progress=advance,
+            source=Source(data, data_dir), partition=partition, tolerance=allowed, budget_s=budget_s, output=output,
+            seed=seed, on_progress=advance,
         )  # fmt: skip
     if not is_leader():  # rank 0 has the same verdict, and tells it
         return 0
@@ -123,6 +126,8 @@ def _print(verdict: Validation) -> None:
     print(f"mean error {summary.mean_abs_error_iteration:.1%}, worst {summary.worst_abs_error_iteration:.1%}; "
           f"repeat noise {verdict.repeat_noise:.1%}; drift {verdict.drift:+.1%}; "
           f"ranking {'agrees' if summary.ranking_agrees else 'DISAGREES'}; gradients within {verdict.max_gradient_difference:.0e}")  # fmt: skip
+    inside, iterations = (sum(getattr(case, name) for case in verdict.cases) for name in ("inside_interval", "iterations"))
+    print(f"{inside} of {iterations} measured iterations are inside the predicted 90 % intervals")
     print(verdict.verdict)
 
 

@@ -27,7 +27,7 @@ from pipeline.errors import InputError
 from pipeline.formats.schedule_json import parse_document
 from pipeline.lowering import lower
 from pipeline.models import ModelConfig, layers, model_config
-from pipeline.partition import default_partition, explicit
+from pipeline.partition import cut
 from pipeline.schedule import Schedule
 
 
@@ -160,9 +160,7 @@ def prepare(context: RankContext, job: Job, case: Case, groups: Groups) -> Prepa
 
 
 def _cuts(config: ModelConfig, case: Case, stages: int) -> tuple[range, ...]:
-    if case.partition is None:
-        return default_partition(config, stages)
-    return explicit(case.partition, len(layers(config)))
+    return cut(config, stages, case.partition)
 
 
 def _check(context: RankContext, job: Job, case: Case, schedule: Schedule) -> None:

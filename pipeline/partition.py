@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["balanced", "by_count", "chosen", "default_partition", "explicit"]
+__all__ = ["balanced", "by_count", "chosen", "cut", "default_partition", "explicit"]
 
 from collections.abc import Sequence
 
@@ -16,6 +16,13 @@ def default_partition(config: ModelConfig, stages: int) -> tuple[range, ...]:
     It depends on the model alone, so that a prediction and a run agree on it without talking.
     """
     return balanced([layer.forward_flops for layer in layers(config)], stages)
+
+
+def cut(config: ModelConfig, stages: int, layers_per_stage: Sequence[int] | None = None) -> tuple[range, ...]:
+    """The stages of a model: of the given numbers of layers, else the default partition; InputError where they do not fit."""
+    if layers_per_stage is None:
+        return default_partition(config, stages)
+    return explicit(layers_per_stage, len(layers(config)))
 
 
 def chosen(text: str, costs: Sequence[int | float], stages: int) -> tuple[range, ...]:
@@ -79,7 +86,7 @@ def balanced(costs: Sequence[int | float], stages: int) -> tuple[range, ...]:
     # best[k][i]: (worst stage, sum of squares) of the first i layers in k stages; squares break ties evenly
     infinity = (float("inf"), float("inf"))
     best = [[infinity] * (count + 1) for _ in range(stages + 1)]
-    cut = [[0] * (count + 1) for _ in range(stages + 1)]
+    cuts = [[0] * (count + 1) for _ in range(stages + 1)]
     best[0][0] = (0.0, 0.0)
     for k in range(1, stages + 1):
         for i in range(k, count - (stages - k) + 1):
@@ -88,10 +95,10 @@ def balanced(costs: Sequence[int | float], stages: int) -> tuple[range, ...]:
                 load = prefix[i] - prefix[j]
                 candidate = (max(worst, load), squares + load * load)
                 if candidate < best[k][i]:
-                    best[k][i], cut[k][i] = candidate, j
+                    best[k][i], cuts[k][i] = candidate, j
     ranges: list[range] = []
     end = count
     for k in range(stages, 0, -1):
-        ranges.append(range(cut[k][end], end))
-        end = cut[k][end]
+        ranges.append(range(cuts[k][end], end))
+        end = cuts[k][end]
     return tuple(reversed(ranges))

@@ -10,7 +10,7 @@ from calibration.in_place import in_place_times
 from calibration.session import calibration_schedules, gradient_bytes
 from pipeline.actions import Action, Kind
 from pipeline.models import config_dict, layers, model_config
-from pipeline.partition import default_partition
+from pipeline.partition import cut, default_partition
 from pipeline.schedules import build
 from pipeline.timeline import Span, Timeline
 from simulator import Profile, simulate
@@ -40,12 +40,12 @@ def truth(**changes: Any) -> Profile:
     return Profile("invented", stack, model=config_dict(MODEL), **(settings | changes))
 
 
-def refit(machine: Profile, stages: int) -> Profile:
+def refit(machine: Profile, stages: int, partition: tuple[int, ...] | None = None) -> Profile:
     """A profile fitted to simulated calibration runs of `machine`, with probes that are 20 % too fast."""
     in_place = InPlace()
     for schedule in calibration_schedules(stages).values():
-        timeline = simulate(schedule, machine, microbatch_size=4).timeline
-        observe(schedule, [timeline], gradient_bytes(MODEL, stages), in_place)
+        timeline = simulate(schedule, machine, microbatch_size=4, partition=partition).timeline
+        observe(schedule, [timeline], gradient_bytes(MODEL, cut(MODEL, stages, partition)), in_place)
     probes = {
         str(i): {
             "forward": [round(0.8 * layer.costs[0].forward_ns)] * 5,
@@ -58,7 +58,7 @@ def refit(machine: Profile, stages: int) -> Profile:
         for i, layer in enumerate(machine.layers)
     }
     rank = {"layers": probes, "messages": {"4096": [1], "8192": [1]}, "reduces": {"2": {"4096": [1], "8192": [1]}}}
-    return fit_profile("refit", Measurements(MODEL, stages, 4, "sgd", [rank], in_place), {})
+    return fit_profile("refit", Measurements(MODEL, stages, 4, "sgd", [rank], in_place, partition), {})
 
 
 @pytest.mark.parametrize("stages", [2, 4])
@@ -72,12 +72,22 @@ def test_a_machine_is_recovered_from_its_calibration_runs(stages: int, name: str
     assert found == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.parametrize("partition", [(2, 8), (6, 4), (2, 3, 4, 1)])
+def test_it_is_recovered_from_runs_of_any_partition(partition: tuple[int, ...]) -> None:
+    machine, stages = truth(), len(partition)
+    schedule = build("dapple", stages=stages, microbatches=12)
+    for judged in (partition, None):  # layers have costs of their own: another partition is predicted, too
+        expected = simulate(schedule, machine, microbatch_size=4, partition=judged).metrics.iteration_ns
+        found = simulate(schedule, refit(machine, stages, partition), microbatch_size=4, partition=judged).metrics.iteration_ns
+        assert found == pytest.approx(expected, rel=0.01)
+
+
 def test_layers_keep_their_proportions_and_stages_their_measured_total() -> None:
     machine = truth()
     fitted = refit(machine, 2)
-    for cut in default_partition(MODEL, 2):
-        ours = [fitted.layers[i].costs[0].forward_ns for i in cut]
-        theirs = [machine.layers[i].costs[0].forward_ns for i in cut]
+    for members in default_partition(MODEL, 2):
+        ours = [fitted.layers[i].costs[0].forward_ns for i in members]
+        theirs = [machine.layers[i].costs[0].forward_ns for i in members]
         assert sum(ours) == pytest.approx(sum(theirs), rel=1e-3)
         assert [time / ours[0] for time in ours] == pytest.approx([time / theirs[0] for time in theirs], rel=1e-3)
 

@@ -10,6 +10,7 @@ from calibration.statistics import Interval, disturbed_rounds
 from calibration.validate import validate
 from calibration.validation import CaseError, Figures, Validation, ValidationCase
 from pipeline.errors import InputError
+from pipeline.models import layers, model_config
 from pipeline.timeline import Timeline
 from simulator import Profile, load_profile, save_profile
 
@@ -26,6 +27,7 @@ def case(name: str, predicted_s: float, measured_s: float, error_s: float = 0.00
         interval=interval,
         predicted_interval_s=None,
         iterations=10,
+        inside_interval=9,
         set_aside=1,
         predicted_timeline=Timeline("predicted", name, 2, (), 1),
         measured_timeline=Timeline("measured", name, 2, (), 1),
@@ -98,6 +100,22 @@ def test_the_loop_closes_on_this_machine(tmp_path: Path) -> None:
     assert all(abs(entry["error"]["iteration"]) < 0.5 for entry in document["cases"])
     save_profile(found.profile, tmp_path / "profile.json")
     assert load_profile(tmp_path / "profile.json").layers == found.profile.layers
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+@pytest.mark.timing
+def test_the_loop_closes_for_unequal_stages(tmp_path: Path) -> None:
+    """Weights are most of this model's memory, so the peaks say which layers each side took to be where."""
+    names, counts = ["gpipe", "dapple"], (1, len(layers(model_config("mlp-tiny"))) - 1)
+    found = validate(
+        names, model="mlp-tiny", stages=2, microbatches=4, microbatch_size=2, output=tmp_path, budget_s=3,
+        partition=",".join(map(str, counts)),
+    )  # fmt: skip
+    assert found.gradients_match_reference
+    for case in found.cases:
+        first, second = case.measured.peak_memory_bytes
+        assert second > 2 * first and abs(case.error.peak_memory) < 0.05
 
 
 @pytest.mark.multiprocess

@@ -164,6 +164,7 @@ def case(name: str, microbatches: int = 8) -> ValidationCase:
         interval=Interval(seconds, 0.98 * seconds, 1.02 * seconds, 0.01 * seconds),
         predicted_interval_s=(0.9 * seconds, seconds, 1.1 * seconds),
         iterations=9,
+        inside_interval=8,
         set_aside=0,
         predicted_timeline=ours,
         measured_timeline=theirs,
