@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simulator import Profile
+from simulator import Profile, save_profile
 
 SIZE = ("--stages", 4, "--microbatches", 4)
 UNIFORM = ("--forward", "1ms", "--backward", "2ms")
@@ -71,7 +71,7 @@ def test_an_unknown_model_is_answered_with_the_closest(chimera: Any, tmp_path: P
 
 def written(path: Path, change: Any) -> Path:
     """A sound profile's file, changed."""
-    Profile.uniform(forward="1ms", backward="2ms").save(path)
+    save_profile(Profile.uniform(forward="1ms", backward="2ms"), path)
     document = json.loads(path.read_text())
     path.write_text(change(document) or json.dumps(document))
     return path

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from simulator import save_profile
 from simulator.costs.profile import LayerCost, Profile, SizeCost
 
 # One layer as costly as three others: by cost a stage of its own, by number it has a companion.
@@ -15,7 +16,7 @@ TIMES_MS = (1, 1, 1, 3)
 def profile(tmp_path: Path) -> Path:
     costs = [SizeCost(1, forward_ns=ms * 1_000_000, backward_ns=2 * ms * 1_000_000) for ms in TIMES_MS]
     path = tmp_path / "profile.json"
-    Profile("by hand", tuple(LayerCost(f"layer-{index}", (cost,)) for index, cost in enumerate(costs))).save(path)
+    save_profile(Profile("by hand", tuple(LayerCost(f"layer-{index}", (cost,)) for index, cost in enumerate(costs))), path)
     return path
 
 
