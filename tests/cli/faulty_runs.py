@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,8 +101,7 @@ def faulty_peer(fault: str) -> Callable[[Path], Ended]:
     """Two ranks without a launcher; rank 1 meets a fault."""
 
     def run(output: Path) -> Ended:
-        with _listener() as (_, port):
-            pass
+        port = _free_port()
         return _end(output, *(_rank(output, rank, port, _FAULTY.format(fault)) for rank in range(2)))
 
     return run
@@ -151,8 +151,8 @@ def given_port_taken(output: Path) -> Ended:
 
 def versions_differ(output: Path) -> Ended:
     """Rank 1 has another chimera installed."""
-    with tempfile.TemporaryDirectory() as elsewhere, _listener() as (listener, port):
-        listener.close()
+    with tempfile.TemporaryDirectory() as elsewhere:
+        port = _free_port()
         installed = Path(elsewhere) / "chimera_pipeline-0.0.1.dist-info"
         installed.mkdir()
         (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: chimera-pipeline\nVersion: 0.0.1\n")
@@ -196,6 +196,15 @@ def _wait_for_iterations(output: Path) -> None:
         if time.monotonic() > until:
             raise TimeoutError("the ranks did not start")
         time.sleep(0.1)
+
+
+def _free_port() -> int:
+    """A port that is free and stays so: none that the kernel gives to whoever asks for any, as other runs do meanwhile."""
+    for port in random.sample(range(10_000, 17_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
 @contextmanager
