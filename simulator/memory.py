@@ -187,7 +187,9 @@ class _Ledger:
 
     def _compute(self, action: Step, text: str, needs: tuple[int, ...], start: int, end: int) -> None:
         """A forward takes its input over as a stored activation at once; a gradient is used until the end."""
-        messages = [(self.workload.messages[number], self._texts[number]) for number in needs]
+        found = [(self.workload.messages[number], number) for number in needs]
+        # A plan taken literally may post a receive behind the computation that waited for it.
+        messages = [(message, self._texts.get(number) or str(message.receive)) for message, number in found]
         for message, cause in messages:
             if message.receive.kind is _RECV_F:
                 self.add(start, "buffers", -message.size_bytes, cause)

@@ -9,6 +9,7 @@ from typing import get_args
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.lowering import lower
 from pipeline.metrics import measure
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
@@ -72,6 +73,15 @@ def test_metrics_found_without_a_timeline_are_those_of_the_timeline(
     prediction = simulate(schedule, profile, semantics=semantics)
     samples = prediction.microbatch_size * schedule.microbatches
     assert prediction.metrics == measure(prediction.timeline, samples_per_iteration=samples)
+
+
+def test_a_receive_posted_behind_its_computation_has_a_cause_in_the_timeline() -> None:
+    plan = lower(build("gpipe", stages=2, microbatches=1))
+    receive, forward, *others = plan.actions[1]
+    late = replace(plan, actions=(plan.actions[0], (forward, receive, *others)))
+    sized = replace(NOTHING_TAKES_TIME, links={"local": LinkCost(400, 1e8)})
+    events = [event for event in simulate(late, sized).timeline.memory if event.cause == str(receive)]
+    assert [event.delta_bytes for event in events if event.device == 1] == [-31, 31]
 
 
 def test_without_sizes_there_are_no_peaks() -> None:
