@@ -103,13 +103,13 @@ def _without_plan(schedule: Schedule | Plan, profile: Profile, asked: _Asked) ->
 def _workload(schedule: Schedule | Plan, profile: Profile, asked: _Asked) -> Workload:
     """The plan with its costs under the conditions that were asked for."""
 
-    def costed(plan: Plan) -> Workload:
+    def _costed(plan: Plan) -> Workload:
         durations = Durations(plan.schedule, profile, asked.microbatch_size, asked.partition)
         return Workload(plan, profile, durations, asked.width)
 
-    workload = costed(schedule if isinstance(schedule, Plan) else _lowered(schedule, asked.width, asked.semantics))
+    workload = _costed(schedule if isinstance(schedule, Plan) else _lowered(schedule, asked.width, asked.semantics))
     if isinstance(schedule, Schedule) and asked.semantics == "stream" and asked.receives == "late":
-        workload = costed(posted_late(workload))
+        workload = _costed(posted_late(workload))
     if asked.slow_devices:
         workload.work_ns = slowed(workload, asked.slow_devices)
     return workload

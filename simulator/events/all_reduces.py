@@ -86,10 +86,10 @@ class AllReduces:
         """The NICs are free for one exchange, behind the messages and exchanges that asked before."""
         granted = simpy.Event(self._env)
 
-        def told(start: int, _end: int) -> None:
+        def _told(start: int, _end: int) -> None:
             self._links.at(start, granted.succeed)
 
         collective = self._workload.collectives[number]
         claim = (1, collective.action.stage, number, turn)
-        self._links.ask(claim, collective.resources, work, told)
+        self._links.ask(claim, collective.resources, work, _told)
         return granted

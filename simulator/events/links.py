@@ -57,12 +57,12 @@ class Links:
     def at(self, moment: int, then: Callable[[], object]) -> None:
         """Calls `then` at a moment to come."""
 
-        def called(_: Any) -> None:
+        def _called(_: Any) -> None:
             then()
 
         event = self._env.timeout(moment - self._env.now)
         assert event.callbacks is not None
-        event.callbacks.append(called)
+        event.callbacks.append(_called)
 
     def _serve(self, _: Any) -> None:
         asking, self._asking = sorted(self._asking, key=lambda item: item[0]), []

@@ -37,7 +37,7 @@ def large_prediction(
         return None
     peaks = peak_bytes(durations, run) if has_memory(profile) else None
 
-    def timeline() -> Timeline:
+    def _timeline() -> Timeline:
         with collector_paused():
             workload = Workload(lower(schedule, width=width), profile, durations, width)
             return predicted_timeline(workload, CompiledWorkload(workload).times())()
@@ -45,7 +45,7 @@ def large_prediction(
     return Prediction(
         schedule=schedule,
         profile=profile,
-        source=timeline,
+        source=_timeline,
         metrics=run.metrics(durations.microbatch_size * schedule.microbatches * width, peaks),
         assumptions=assumptions(durations, microbatch_size, width, run.sends, None, False),
         microbatch_size=durations.microbatch_size,

@@ -50,13 +50,13 @@ def bound_ns(durations: Durations, pieces: Mapping[_Piece, int], devices: int) -
     """The same for counted work: (stage, kind, doubled, halved) of every part of an action."""
 
     @cache
-    def alone(stage: int, kind: Kind, doubled: bool, halved: bool) -> int:
+    def _alone(stage: int, kind: Kind, doubled: bool, halved: bool) -> int:
         return durations.compute_ns(Action(stage, kind, 0, 1 if doubled else -1, 0 if halved else -1))
 
-    total = sum(count * _least_ns(alone, piece) for piece, count in pieces.items())
+    total = sum(count * _least_ns(_alone, piece) for piece, count in pieces.items())
     overlap = min(durations.profile.overheads.overlap_factor, 1.0) * durations.profile.locality.least
     halved = any(halved for *_, halved in pieces)
-    bound = max(-(-total // devices), _chain_ns(alone, durations.schedule.stages, halved=halved))
+    bound = max(-(-total // devices), _chain_ns(_alone, durations.schedule.stages, halved=halved))
     return bound if overlap == 1.0 else floor(overlap * bound)
 
 
