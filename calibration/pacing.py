@@ -11,7 +11,7 @@ from executor.iteration.paced import Pace
 from pipeline.errors import InputError
 from pipeline.schedule import Schedule
 from simulator.costs.profile import Profile
-from simulator.costs.stage_costs import stage_costs
+from simulator.costs.stage_costs import for_chunks, stage_costs
 
 
 def paces(
@@ -30,7 +30,7 @@ def paces(
                 activation_bytes=costs.activation_bytes,
             )
         )
-        for costs in stage_costs(profile, schedule.stages, size, partition)
+        for costs in stage_costs(for_chunks(profile, schedule), schedule.stages, size, partition)
     )
 
 

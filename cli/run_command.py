@@ -79,7 +79,7 @@ def command(
     _refuse_below_one(("--width", width), ("--microbatch-size", microbatch_size))
     training, deadline_s = how.training(), duration_ns("--deadline", deadline) / 1e9
     schedules = _select(names, stages, microbatches, settings)
-    profiles = [_profile(compute, each, pace, partition) for each in schedules]
+    profiles = [_profile(compute, pace, partition)] * len(schedules)
     if compute is Compute.PACED:
         _refuse_learning(schedules, how)
     sizes = {
@@ -149,10 +149,10 @@ def _run(
         report_several(several, output, as_json=as_json)
 
 
-def _profile(compute: Compute, schedule: Schedule, given: costs.Costs, partition: str | None) -> Profile | None:
+def _profile(compute: Compute, given: costs.Costs, partition: str | None) -> Profile | None:
     """The costs that stages sleep for, or by which real ones are balanced; what is computed takes no others."""
     if compute is Compute.PACED:
-        return costs.per_chunk(costs.profile_from(given), schedule)[0]
+        return costs.profile_from(given)
     if partition == "balanced" and given.profile is not None:
         return costs.profile_from(given)
     if text := costs.as_text(given):

@@ -201,7 +201,10 @@ def _check(asked: _Asked, profile: Profile, schedule: Schedule) -> None:
         raise UnknownNameError("engine", asked.engine, get_args(Engine))
     if asked.semantics not in TRANSPORTS:
         raise UnknownNameError("semantics", asked.semantics, TRANSPORTS)
-    least = (("samples", asked.samples, 0), ("width", asked.width, 1), ("micro-batch size", asked.microbatch_size, 1))
+    least = (
+        ("samples", asked.samples, 0), ("seed", asked.seed, 0), ("width", asked.width, 1),
+        ("micro-batch size", asked.microbatch_size, 1),
+    )  # fmt: skip
     for name, value, lowest in least:
         if value is not None and value < lowest:
             raise InputError(f"{name} {value}", f"is less than {lowest}", f"give {lowest} or more")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["Costs", "as_text", "per_chunk", "profile_from"]
+__all__ = ["Costs", "as_text", "profile_from"]
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.reports.output import duration_ns
 from pipeline.errors import InputError
-from pipeline.schedule import Schedule
 
 if TYPE_CHECKING:
     from simulator import Profile
-    from simulator.costs.profile import SizeCost
 
 @dataclass(frozen=True, slots=True)
 class Costs:
@@ -73,34 +71,3 @@ def _check_complete(used: dict[str, str]) -> None:
         raise InputError(f"{halves[0]} alone", "is half a backward", "give --backward-input and --backward-weight")
     if not halves and "--backward" not in used:
         raise InputError("--forward alone", "leaves the backward unknown", f"give {example}")
-
-
-def per_chunk(profile: Profile, schedule: Schedule) -> tuple[Profile, tuple[str, ...]]:
-    """Uniform costs are those of a device's share of the model: where it holds v chunks, each costs 1/v.
-
-    So that schedules with one and with several chunks a device do the same work; the assumption
-    says so. Other profiles, which know layers, are returned as they are.
-    """
-    if not profile.per_stage or schedule.stages == schedule.devices:
-        return profile, ()
-    (layer,) = profile.layers
-    costs = tuple(_share(cost, schedule.devices, schedule.stages) for cost in layer.costs)
-    assumption = (
-        f"each of the {schedule.stages} stages takes {schedule.devices}/{schedule.stages} of the given times: "
-        "the same model, cut finer than one stage a device"
-    )
-    parameters = round(layer.parameters * schedule.devices / schedule.stages)
-    return replace(profile, layers=(replace(layer, costs=costs, parameters=parameters),)), (assumption,)
-
-
-def _share(cost: SizeCost, numerator: int, denominator: int) -> SizeCost:
-    def part(value: int | None) -> int | None:
-        return None if value is None else round(value * numerator / denominator)
-
-    return replace(
-        cost,
-        forward_ns=round(cost.forward_ns * numerator / denominator),
-        backward_ns=part(cost.backward_ns),
-        backward_input_ns=part(cost.backward_input_ns),
-        backward_weight_ns=part(cost.backward_weight_ns),
-    )

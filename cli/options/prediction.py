@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options.costs import Costs, per_chunk, profile_from
+from cli.options.costs import Costs, profile_from
 from cli.options.network import NetworkOptions, on_network
 from cli.options.partition import PARTITION, layers_per_stage
 from cli.options.what_if import WhatIfOptions, slow_devices, under
@@ -109,15 +109,14 @@ def _predict(planned: Schedule | Plan, profile: Profile, question: Question, sai
 
     how = question.how
     plain = planned.schedule if isinstance(planned, Plan) else planned
-    machine, chunks = per_chunk(profile, plain)
     prediction = simulate(
-        planned, machine, microbatch_size=how.microbatch_size, width=how.width, engine=how.engine.value,
+        planned, profile, microbatch_size=how.microbatch_size, width=how.width, engine=how.engine.value,
         samples=how.samples, seed=how.seed, semantics=how.semantics.value,
         receives="early" if how.receives is None else how.receives.value,
         slow_devices=slow_devices(question.changes.slow_device),
-        partition=layers_per_stage(how.partition, plain, profile=machine),
+        partition=layers_per_stage(how.partition, plain, profile=profile),
     )  # fmt: skip
-    return replace(prediction, assumptions=(*prediction.assumptions, *chunks, *said, *_transport(how)))
+    return replace(prediction, assumptions=(*prediction.assumptions, *said, *_transport(how)))
 
 
 def _transport(how: PredictionOptions) -> tuple[str, ...]:

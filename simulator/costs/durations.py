@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pipeline.actions import Action, Kind, Step
 from pipeline.schedule import Schedule
 from simulator.costs.profile import Profile
-from simulator.costs.stage_costs import StageCosts, cost_assumptions, default_microbatch_size, stage_costs
+from simulator.costs.stage_costs import StageCosts, cost_assumptions, default_microbatch_size, for_chunks, stage_costs
 
 
 class Durations:
@@ -27,6 +27,7 @@ class Durations:
         partition: Sequence[int] | None = None,
     ) -> None:
         self.schedule, self.profile = schedule, profile
+        self._chunks = for_chunks(profile, schedule)
         self.microbatch_size = microbatch_size or default_microbatch_size(profile)
         # A per-stage profile's costs are those of a whole micro-batch, whatever its size.
         unit = default_microbatch_size(profile) if profile.per_stage else self.microbatch_size
@@ -40,7 +41,7 @@ class Durations:
     def table(self, share: float) -> tuple[StageCosts, ...]:
         """Costs of all stages for `share` (0.5, 1 or 2) of a micro-batch."""
         if share not in self._tables:
-            self._tables[share] = stage_costs(self.profile, self.schedule.stages, self._unit * share, self._partition)
+            self._tables[share] = stage_costs(self._chunks, self.schedule.stages, self._unit * share, self._partition)
         return self._tables[share]
 
     def stage(self, stage: int, share: float = 1.0) -> StageCosts:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["StageCosts", "cost_assumptions", "default_microbatch_size", "stage_costs", "stage_layers"]
+__all__ = ["StageCosts", "cost_assumptions", "default_microbatch_size", "for_chunks", "stage_costs", "stage_layers"]
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from math import sqrt
 
@@ -47,6 +48,25 @@ def default_microbatch_size(profile: Profile) -> int:
     """The size a prediction uses when none is given: the smallest one measured for every layer."""
     sizes = profile.sizes
     return sizes[0] if sizes else profile.layers[0].costs[0].microbatch_size
+
+
+def for_chunks(profile: Profile, schedule: Schedule) -> Profile:
+    """The profile with equal stages' costs as those of a device's share of the model: of v chunks each costs 1/v.
+
+    So that schedules with one and with several chunks a device do the same work (`cost_assumptions` says
+    so). Sizes stay: a finer cut has messages and activations as large. Profiles of layers are returned as they are.
+    """
+    if not profile.per_stage or schedule.stages <= schedule.devices:
+        return profile
+    (layer,) = profile.layers
+    share = Fraction(schedule.devices, schedule.stages)
+    costs = tuple(_part(cost, share) for cost in layer.costs)
+    return replace(profile, layers=(replace(layer, costs=costs, parameters=round(layer.parameters * share)),))
+
+
+def _part(cost: SizeCost, share: Fraction) -> SizeCost:
+    times = {name: getattr(cost, name) for name in _TIMES_AND_SIZES if name.endswith("_ns")}
+    return replace(cost, **{name: round(time * share) for name, time in times.items() if time is not None})
 
 
 def stage_layers(
@@ -197,6 +217,11 @@ def cost_assumptions(profile: Profile, schedule: Schedule, sizes: Sequence[float
         found.append("backward split in halves: the profile knows only the full backward")
     if "B" in kinds and any(cost.backward_ns is None for cost in costs):
         found.append("full backward = backward input + backward weight: the profile knows only the two halves")
+    if profile.per_stage and schedule.stages > schedule.devices:
+        found.append(
+            f"each of the {schedule.stages} stages takes {schedule.devices}/{schedule.stages} of the given times: "
+            "the same model, cut finer than one stage a device"
+        )
     measured = profile.sizes
     missing = sorted({size for size in sizes if size not in measured})
     if missing and profile.per_stage:

@@ -35,7 +35,7 @@ def pipeline_formula(schedule: Schedule) -> Fraction | None:
         return Fraction(m // p * p * (F + B))  # every device holds all p stages
     if schedule.name == "interleaved" and m % p == 0:  # arXiv 2104.04473: bubble (p-1)(F+B)/v of a device's F+B
         v = int(schedule.options["v"])
-        return Fraction((m * v + p - 1) * (F + B))
+        return Fraction((m * v + p - 1) * (F + B), v)
     if schedule.name == "zb-h1" and m >= p:  # arXiv 2401.10241: bubble (p-1)(F+I-W)
         return Fraction(m * (F + B) + (p - 1) * (F + I - W))
     return None

@@ -87,8 +87,8 @@ def test_time_scales_with_costs_latency_and_bytes_a_second(
         overheads = (k * link.send_overhead_ns, k * link.receive_overhead_ns)
         return LinkCost(k * link.latency_ns, 1e9 / k, *overheads, half_duplex=True)  # whole nanoseconds a byte
 
-    base = sized(times(within, 1), times(between, 1), 2, nic=nic)
-    slow = sized(times(within, factor), times(between, factor), 2, nic=nic, scale=factor)
+    base = sized(times(within, 1), times(between, 1), 2, nic=nic, scale=60)  # which every number of chunks divides
+    slow = sized(times(within, factor), times(between, factor), 2, nic=nic, scale=60 * factor)
     assert end_ns(schedule, slow, width=2) == factor * end_ns(schedule, base, width=2)
 
 

@@ -156,3 +156,8 @@ def test_what_no_distribution_has_is_refused(wrong: dict[str, float]) -> None:
 
     with pytest.raises(InputError, match=next(iter(wrong))):
         parse(json.dumps({**document(PLAIN), "jitter": wrong}))
+
+
+def test_a_negative_seed_is_refused_with_a_remedy() -> None:
+    with pytest.raises(InputError, match="seed -1"):
+        simulate(build("gpipe", stages=2, microbatches=2), PLAIN, samples=3, seed=-1)

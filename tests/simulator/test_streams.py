@@ -31,7 +31,8 @@ LATE = plan(
     "0F0 0SEND_F0 0F1 0SEND_F1 2RECV_F0 2RECV_F1 2F0 2F1",
     "1RECV_F0 1RECV_F1 1F0 1SEND_F0 1F1 1SEND_F1",
 )
-PROFILE = Profile.uniform(forward=10, backward=20, p2p=5)
+PROFILE = Profile.uniform(forward=15, backward=30, p2p=5)
+"""three stages on two devices: each takes two thirds, F = 10 and B = 20"""
 
 
 def test_a_receive_posted_early_holds_up_a_send_that_is_ready() -> None:
@@ -53,9 +54,9 @@ def test_deferred_the_receive_holds_up_nothing() -> None:
 
 @pytest.mark.parametrize("latency", [10, 20, 30])
 def test_interleaved_loses_time_to_early_receives_and_none_to_late_ones(latency: int) -> None:
-    """Eight devices with two chunks each, where torch users met it; F = 100, B = 200."""
+    """Eight devices with two chunks each, where torch users met it; a chunk's F = 100, B = 200."""
     schedule = build("interleaved", stages=8, microbatches=16, v=2)
-    profile = Profile.uniform(forward=100, backward=200, p2p=latency)
+    profile = Profile.uniform(forward=200, backward=400, p2p=latency)
     free = simulate(schedule, profile).timeline.end_ns
     early, late = (
         simulate(schedule, profile, semantics="stream", receives=when).timeline.end_ns  # type: ignore[arg-type]
