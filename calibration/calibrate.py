@@ -38,6 +38,8 @@ def calibrate(
         raise InputError(f"device {device!r}", "calibration has only ever run on the CPU", "use --device cpu")
     config = model_config(model)
     default_partition(config, stages)
+    if microbatch_size < 1:
+        raise InputError(f"micro-batch size {microbatch_size}", "leaves nothing to compute", "give 1 or more samples")
     if budget_s <= 0:
         raise InputError(f"budget {budget_s:g} s", "leaves no time to measure", "give some seconds, such as 20s")
     session = run_session(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["OnStep", "Training", "train"]
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -30,6 +30,9 @@ OnStep = Callable[[float, Step | None], None]
 """(seconds since the start, the last step that every rank completed)"""
 _HELD_OUT = 512
 _MOST_STEPS = 1_000_000
+_PARTIAL = "partial-timeline.json"
+_RESULTS = ("run.json", "runs.json", "timeline.json", "trace.json")
+"""what only a whole run leaves (`calibration.run`)"""
 _DETAILED = 64
 """steps whose spans are kept: enough to find a typical one, few enough for any length of training"""
 
@@ -109,8 +112,10 @@ def train(
             on_progress=(lambda elapsed: on_step(elapsed, following.latest(elapsed))) if on_step else None,
         )  # fmt: skip
     except (RunError, KeyboardInterrupt) as error:
+        _drop(output, _RESULTS)  # of an earlier run here: they would be taken for this one's
         _keep_partial(output, ranks, schedules, known)
         raise _with_resume(error, output) from error
+    _drop(output, (_PARTIAL,))
     return results, {label: known[label] + losses(results, label) for label in schedules}
 
 
@@ -161,7 +166,13 @@ def _keep_partial(
             write_losses(done, output)
         for label in schedules:
             if complete := timelines(found, label):
-                write_timeline(complete[-1], output / "partial-timeline.json")
+                write_timeline(complete[-1], output / _PARTIAL)
+
+
+def _drop(output: Path, names: Iterable[str]) -> None:
+    for name in names:
+        with suppress(OSError):
+            (output / name).unlink()
 
 
 def _with_resume(error: RunError | KeyboardInterrupt, output: Path) -> BaseException:

@@ -18,7 +18,7 @@ from cli.reports.output import note
 from pipeline.errors import ChimeraError, UnknownNameError
 
 _COMMANDS = ("schedules", "schedule", "check", "simulate", "compare", "calibrate", "run", "validate", "models", "slurm")
-_INTERRUPTED = 130
+_INTERRUPTED, _STOPPED = 130, "interrupted; nothing is left running"
 _DEBUG = "--debug"
 _HELP = """Predict, execute and score pipeline-parallel training schedules.
 
@@ -90,17 +90,21 @@ def _status(arguments: list[str]) -> int:
         result = app(
             args=[argument for argument in arguments if argument != _DEBUG], prog_name="chimera", standalone_mode=False
         )
+        if result == _INTERRUPTED:  # what typer makes of an interruption
+            note(_STOPPED)
         return result if isinstance(result, int) else 0
     except ChimeraError as error:
         _tell(error, error.remedy, arguments)
         return error.exit_status
     except (KeyboardInterrupt, typer.Abort):
-        note("interrupted; nothing is left running")
+        note(_STOPPED)
         return _INTERRUPTED
     except BrokenPipeError:
-        # whoever read stdout has gone; without this Python complains once more when it closes it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _unread()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # rich's own way of saying it
+            return _unread()
+        raise
     except Exception as error:
         # Usage errors are click's, which typer may bring along under a private name.
         if show := getattr(error, "show", None):
@@ -109,6 +113,12 @@ def _status(arguments: list[str]) -> int:
         fault = ChimeraError(type(error).__name__, str(error) or "no message")
         _tell(fault, f"this is a fault of chimera, not of the input; {_DEBUG} shows where", arguments)
         return 1
+
+
+def _unread() -> int:
+    """Whoever read stdout has gone, which is no failure; without this Python complains when it closes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _tell(error: ChimeraError, remedy: str, arguments: list[str]) -> None:

@@ -99,7 +99,7 @@ def _print(prediction: Prediction) -> None:
         )
         for device in prediction.metrics.per_device
     ]
-    print_table("Devices", ("device", "busy", "idle", "peak activations", "peak memory", "stages held"), devices)
+    print_table("Devices", ("device", "busy", "idle", "peak activations", "peak memory", "weights held"), devices)
     for assumption in prediction.assumptions:
         note(f"assumed: {assumption}")
 

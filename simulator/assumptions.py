@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["assumptions", "has_memory", "has_sizes"]
 
+from simulator.costs.collectives import cost_among, global_ranks
 from simulator.costs.durations import Durations
 from simulator.costs.profile import Profile
 
@@ -34,6 +35,8 @@ def assumptions(
         found.append("memory is not predicted: the profile holds no sizes but those of messages")
     if sends and not profile.links:
         found.append("messages are free: the profile holds no links")
+    if _free_reduces(durations, width):
+        found.append("all-reduces take no time: no bandwidth or latency is known for them")
     if schedule.update != "flush":
         found.append(
             "one iteration with its fill and drain, as runs are measured (a barrier before each); "
@@ -49,3 +52,11 @@ def assumptions(
     if equal:
         found.append("all samples are equal: the profile holds no spread")
     return tuple(found)
+
+
+def _free_reduces(durations: Durations, width: int) -> bool:
+    """Whether gradients are all-reduced at no cost at all."""
+    schedule = durations.schedule
+    ranks = global_ranks(schedule.replica_devices(0), schedule.devices, width)
+    cost = cost_among(durations.profile, ranks)
+    return len(ranks) > 1 and not (cost.latency_ns or cost.bandwidth_bytes_per_s or cost.measured)

@@ -72,7 +72,7 @@ def slowed(workload: Workload, factors: Mapping[int, float]) -> list[list[int]]:
 
 
 def with_slow_links(profile: Profile, factors: Mapping[tuple[int, int], float]) -> Profile:
-    """The profile with slower links between some pairs of devices, both ways; all-reduces are not slowed.
+    """The profile with slower links between some pairs of devices, both ways, for messages and all-reduces.
 
     Raises InputError for a factor below 1 or a device that is linked to itself.
     """

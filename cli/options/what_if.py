@@ -31,7 +31,7 @@ class WhatIfOptions:
     slow_link: Annotated[
         list[str],
         typer.Option(
-            "--slow-link", metavar="A-B=FACTOR", help="What if messages between two devices were FACTOR times as slow; repeatable."
+            "--slow-link", metavar="A-B=FACTOR", help="What if the link between two devices were FACTOR times as slow, for messages and all-reduces; repeatable."
         ),
     ] = field(default_factory=list)
     faster_network: Annotated[

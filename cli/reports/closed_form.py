@@ -47,6 +47,10 @@ def _difference(prediction: Prediction, seconds: float) -> float:
 def _value(prediction: Prediction) -> tuple[float | None, str]:
     from simulator.reasons.closed_form import Undefined, closed_form
 
+    if prediction.slow_devices:
+        return None, "it knows no slow devices"
+    if prediction.partition is not None:
+        return None, "it assumes stages cut by default, not by --partition"
     found = closed_form(
         prediction.schedule, prediction.profile, microbatch_size=prediction.microbatch_size, width=prediction.width
     )

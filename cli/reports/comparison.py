@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "schedule", "iteration", "x best", "closed form", "bubble ratio", "x lower bound", "activations", "peak memory",
-    "stages held", "samples/s",
+    "weights held", "samples/s",
 )  # fmt: skip
 
 
@@ -87,8 +87,8 @@ def _beats(ours: Prediction, theirs: Prediction) -> float:
 
 
 def _throughput(prediction: Prediction) -> str:
-    """Samples per second; nothing where the size of a micro-batch means nothing to the costs."""
-    known = None if prediction.profile.per_stage else prediction.metrics.throughput_samples_per_s
+    """Samples per second."""
+    known = prediction.metrics.throughput_samples_per_s
     return "-" if known is None else f"{known:.4g}"
 
 

@@ -21,20 +21,45 @@ def cost_among(profile: Profile, ranks: Sequence[int]) -> AllReduceCost:
 
     With nodes, its messages lie on the links between nodes if the ranks stand on several, and
     within one otherwise: latency is the larger of the two, bandwidth the smaller. Measured entries
-    count for as many nodes as they were measured on.
+    count for as many nodes as they were measured on. Every step of an all-reduce waits for its slowest
+    pair: with a slow link between two of the ranks all of it is slower by that factor (of a ring whose
+    members they are without being neighbours this is more than need be).
     """
     size = profile.topology.devices_per_node
-    cost = profile.all_reduce
+    factor = _factor(profile, ranks)
+    cost = _slow_reduce(profile.all_reduce, factor)
     if size is None:
         return cost
     nodes = len({rank // size for rank in ranks})
-    link = profile.links.get("same_node" if nodes == 1 else "other_node", LinkCost())
+    link = _slow_link(profile.links.get("same_node" if nodes == 1 else "other_node", LinkCost()), factor)
     bandwidths = [known for known in (cost.bandwidth_bytes_per_s, link.bandwidth_bytes_per_s) if known]
     return replace(
         cost,
         latency_ns=max(cost.latency_ns, link.latency_ns),
         bandwidth_bytes_per_s=min(bandwidths, default=None),
         measured=tuple(entry for entry in cost.measured if entry.nodes == nodes),
+    )
+
+
+def _factor(profile: Profile, ranks: Sequence[int]) -> float:
+    """By how much the slowest link between two of the ranks is slower than others of its class."""
+    members = set(ranks)
+    slow = [slow.factor for slow in profile.topology.slow_links if {slow.one, slow.other} <= members]
+    return max(slow, default=1.0)
+
+
+def _slow_link(link: LinkCost, factor: float) -> LinkCost:
+    known = link.bandwidth_bytes_per_s
+    return replace(link, latency_ns=round(link.latency_ns * factor), bandwidth_bytes_per_s=known and known / factor)
+
+
+def _slow_reduce(cost: AllReduceCost, factor: float) -> AllReduceCost:
+    known = cost.bandwidth_bytes_per_s
+    return replace(
+        cost,
+        latency_ns=round(cost.latency_ns * factor),
+        bandwidth_bytes_per_s=known and known / factor,
+        measured=tuple(replace(entry, duration_ns=round(entry.duration_ns * factor)) for entry in cost.measured),
     )
 
 

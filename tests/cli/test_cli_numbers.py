@@ -130,3 +130,12 @@ def test_the_table_names_the_bubbles_definition(chimera: Any) -> None:
     for command in ("simulate", "compare"):
         text = chimera(command, "chimera", *square(4), *UNIFORM).stdout
         assert "pipeline" in text and "25" in text and "devices" in text
+
+
+def test_all_reduces_that_cost_nothing_are_said_to(chimera: Any) -> None:
+    shape = ["simulate", "dapple", "--stages", "2", "--microbatches", "4", "--forward", "1ms", "--backward", "2ms", "--json"]
+    free = "all-reduces take no time: no bandwidth or latency is known for them"
+    network = ["--gradients", "1GiB", "--devices-per-node", "2", "--inter-node", "20us,10GB/s"]
+    assert free in chimera(*shape, "--width", "8").document["assumptions"]
+    assert free not in chimera(*shape).document["assumptions"]
+    assert free not in chimera(*shape, "--width", "8", *network).document["assumptions"]

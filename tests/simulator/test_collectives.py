@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from simulator.costs.collectives import all_reduce_ns
-from simulator.costs.profile import Algorithm, AllReduceCost, MeasuredReduce
+from simulator.costs.collectives import all_reduce_ns, cost_among
+from simulator.costs.profile import Algorithm, AllReduceCost, LinkCost, MeasuredReduce, Profile, Topology
+from simulator.what_if import with_slow_links
 
 
 @pytest.mark.parametrize(
@@ -31,3 +34,33 @@ def test_a_measured_table_comes_first() -> None:
     cost = AllReduceCost(10, 1e9, measured=table)
     assert [all_reduce_ns(cost, size, 2) for size in (0, 100, 200, 300, 500)] == [50, 50, 70, 90, 130]
     assert all_reduce_ns(cost, 8000, 4) == 60 + 12000
+
+
+REDUCES = AllReduceCost(10, 1e9, "ring", measured=(MeasuredReduce(3, 8000, 900),))
+
+
+@pytest.mark.parametrize(
+    ("ranks", "factor", "expected"),
+    [
+        ([0, 1], 1, 20 + 8000),
+        ([0, 1], 3, 3 * (20 + 8000)),  # latency three times, bandwidth a third
+        ([0, 1, 2, 3], 3, 3 * (60 + 12000)),
+        ([1, 2], 3, 20 + 8000),  # one end alone is in the group: nothing crosses the link
+        ([2, 3], 3, 20 + 8000),
+        ([0, 1, 2], 3, 2700),  # what was measured, three times as long
+    ],
+)
+def test_a_slow_link_slows_the_all_reduces_whose_members_it_joins(ranks: list[int], factor: float, expected: int) -> None:
+    profile = replace(Profile.uniform(), all_reduce=REDUCES)
+    slow = with_slow_links(profile, {(0, 1): factor})
+    assert all_reduce_ns(cost_among(slow, ranks), 8000, len(ranks)) == expected
+
+
+def test_between_nodes_the_slow_link_counts_once() -> None:
+    # one rank a node: the links' 100 ns and 0.5 bytes a ns are worse than the all-reduce's own; both three times slower
+    profile = replace(
+        Profile.uniform(), all_reduce=replace(REDUCES, measured=()), links={"other_node": LinkCost(100, 5e8)},
+        topology=Topology(devices_per_node=1),
+    )  # fmt: skip
+    slow = with_slow_links(profile, {(0, 1): 3})
+    assert all_reduce_ns(cost_among(slow, [0, 1]), 8000, 2) == 3 * (200 + 16000)
