@@ -89,7 +89,9 @@ def test_time_scales_with_costs_latency_and_bytes_a_second(
 
     base = sized(times(within, 1), times(between, 1), 2, nic=nic, scale=60)  # which every number of chunks divides
     slow = sized(times(within, factor), times(between, factor), 2, nic=nic, scale=60 * factor)
-    assert end_ns(schedule, slow, width=2) == factor * end_ns(schedule, base, width=2)
+    difference = end_ns(schedule, slow, width=2) - factor * end_ns(schedule, base, width=2)
+    # A ring of 12 cuts the gradients into twelfths: every all-reduce may be rounded, by half a nanosecond.
+    assert abs(difference) <= factor * schedule.stages
 
 
 @settings(max_examples=60, deadline=None)
