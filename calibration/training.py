@@ -112,7 +112,6 @@ def train(
             on_progress=(lambda elapsed: on_step(elapsed, following.latest(elapsed))) if on_step else None,
         )  # fmt: skip
     except (RunError, KeyboardInterrupt) as error:
-        _drop(output, _RESULTS)  # of an earlier run here: they would be taken for this one's
         _keep_partial(output, ranks, schedules, known)
         raise _with_resume(error, output) from error
     _drop(output, (_PARTIAL,))
@@ -161,6 +160,8 @@ def _keep_partial(
     """Best effort: where the disk is full, the reason of the failure must still be heard."""
     found = partial_results(output, ranks, {label: item.devices for label, item in schedules.items()})
     done = {label: known[label] + losses(found, label) for label in schedules}
+    if any(losses(found, label) for label in schedules):
+        _drop(output, _RESULTS)  # of an earlier run here: they would be taken for this one's
     with suppress(InputError, OSError):
         if any(done.values()):
             write_losses(done, output)

@@ -134,13 +134,13 @@ def _run(
     expected_s = training.seconds or 10 + 0.5 * (training.steps or 0) * len(schedules)
     with progress(what, expected_s) as advance:
 
-        def on_step(elapsed: float, step: Step | None) -> None:
+        def _on_step(elapsed: float, step: Step | None) -> None:
             advance(how_far(step, training.steps), elapsed)
 
         if len(schedules) == 1:
-            done = run(schedules[0], training=training, pace=pace, output=output, on_step=on_step, **sizes)
+            done = run(schedules[0], training=training, pace=pace, output=output, on_step=_on_step, **sizes)
         else:
-            several = run_several(schedules, training, output=output, on_step=on_step, **sizes)
+            several = run_several(schedules, training, output=output, on_step=_on_step, **sizes)
     if not is_leader():
         return
     if len(schedules) == 1:

@@ -27,15 +27,15 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY))
 
     @wraps(command)
-    def flat(**given: Any) -> None:
+    def _flat(**given: Any) -> None:
         made = {
             name: group(**{field.name: given.pop(field.name) for field in fields(group)}) for name, group in groups.items()
         }
         command(**given, **made)
 
-    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
-    flat.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    return flat
+    _flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
+    _flat.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return _flat
 
 
 def _fields_of(group: type[Any]) -> list[Parameter]:

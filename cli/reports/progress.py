@@ -39,11 +39,11 @@ def progress(what: str, expected_s: float) -> Iterator[Advance]:
     with Progress(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task(what, total=expected_s)
 
-        def advance(phase: str, elapsed: float) -> None:
+        def _advance(phase: str, elapsed: float) -> None:
             description = f"{what}: {phase}" if phase else what
             bars.update(task, description=description, completed=min(monotonic() - started, 0.99 * expected_s))
 
-        yield advance
+        yield _advance
         bars.update(task, completed=expected_s)
 
 
@@ -51,10 +51,10 @@ def _lines(what: str) -> Advance:
     """Prints the phase now and then, if there is one to print."""
     printed = 0.0
 
-    def advance(phase: str, elapsed: float) -> None:
+    def _advance(phase: str, elapsed: float) -> None:
         nonlocal printed
         if phase and elapsed - printed >= _LINE_EVERY_S:
             printed = elapsed
             print(f"{what}: {phase}", file=sys.stderr, flush=True)
 
-    return advance
+    return _advance

@@ -28,11 +28,11 @@ def mlp_layers(config: MLP) -> tuple[Layer, ...]:
     Kept for the backward: the input, and what GELU or the loss sees.
     """
 
-    def linear(name: str, kind: LayerKind, inputs: int, outputs: int) -> Layer:
+    def _linear(name: str, kind: LayerKind, inputs: int, outputs: int) -> Layer:
         return Layer(name, kind, inputs * outputs + outputs, 2 * inputs * outputs, inputs + outputs, (outputs,))
 
     hidden = tuple(
-        linear(f"hidden-{index}", "hidden", config.hidden, config.hidden) for index in range(config.blocks)
+        _linear(f"hidden-{index}", "hidden", config.hidden, config.hidden) for index in range(config.blocks)
     )
-    first = linear("input", "input", config.features, config.hidden)
-    return (first, *hidden, linear("output", "output", config.hidden, config.classes))
+    first = _linear("input", "input", config.features, config.hidden)
+    return (first, *hidden, _linear("output", "output", config.hidden, config.classes))

@@ -82,7 +82,7 @@ def register(
     Every module in this folder is imported on first use, so that a new family needs no list.
     """
 
-    def keep(generate: G) -> G:
+    def _keep(generate: G) -> G:
         taken = {known for item in _ENTRIES.values() for known in (item.name, *item.aliases)}
         assert taken.isdisjoint((name, *aliases)), f"{name} or an alias of it is registered twice"
         every = dict(options or {})
@@ -90,7 +90,7 @@ def register(
         _ENTRIES[name] = Entry(name, generate, aliases, source, constraints, bubble, activations, every)
         return generate
 
-    return keep
+    return _keep
 
 
 def catalogue() -> tuple[Entry, ...]:

@@ -136,8 +136,8 @@ class Locality:
 class Jitter:
     """How durations vary. `action_quantiles` are evenly spaced quantiles, minimum to maximum, of
     the relative residual (duration / expected - 1) of an action; without them a log-normal of the
-    layers' spread is drawn. `device_spread` and `iteration_spread` are log-normal factors drawn
-    once per device and once per iteration (drift of the machine). Messages, all-reduces and
+    layers' spread is drawn. `iteration_spread` and `device_spread` are log-normal factors drawn
+    for every iteration (drift of the machine) and for every device in it. Messages, all-reduces and
     optimizer steps have a log-normal factor each. In every iteration a device is, with
     `straggler_probability`, a straggler that takes `straggler_factor` times as long.
     """
@@ -157,7 +157,7 @@ class Profile:
     """What a model's layers and their surroundings cost on one machine, and where that comes from.
 
     `model` is a config as `pipeline.models.config_dict` writes it, or None. With `per_stage` the
-    single layer stands for every stage whatever the depth, at whatever micro-batch size.
+    single layer stands for a device's share of the model, at whatever depth and micro-batch size.
     """
 
     name: str

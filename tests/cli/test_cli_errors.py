@@ -1,6 +1,10 @@
 """Bad input: exit status 2, one line that says what is wrong and a hint, nothing on stdout."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +13,15 @@ import pytest
 from simulator import Profile, save_profile
 
 SIZE = ("--stages", 4, "--microbatches", 4)
+ROOT = Path(__file__).parents[2]
 UNIFORM = ("--forward", "1ms", "--backward", "2ms")
 
 
-def refused(done: Any, *words: str, status: int = 2) -> None:
-    """Asserts that a command was refused in words."""
-    assert done.status == status, done
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    missing = [word for word in words if word.lower() not in done.stderr.lower()]
-    assert not missing, done.stderr
+def complaints(done: Any, *words: str, status: int = 2) -> list[object]:
+    """What is wrong with how a command was refused: its status, what it printed, and the words that are missing."""
+    missing: list[object] = [word for word in words if word.lower() not in done.stderr.lower()]
+    wrong = [done.status] if done.status != status else []
+    return missing + wrong + [text for text in (done.stdout, *re.findall("Traceback", done.stderr)) if text]
 
 
 @pytest.mark.parametrize(
@@ -47,15 +50,15 @@ def refused(done: Any, *words: str, status: int = 2) -> None:
     ],
 )
 def test_simulate_refuses(chimera: Any, arguments: tuple[object, ...], words: tuple[str, ...]) -> None:
-    refused(chimera("simulate", *arguments), *words)
+    assert not complaints(chimera("simulate", *arguments), *words)
 
 
 def test_an_unknown_command_is_answered_with_the_closest(chimera: Any) -> None:
-    refused(chimera("simulat"), "simulat", "did you mean", "'simulate'", "validate")
+    assert not complaints(chimera("simulat"), "simulat", "did you mean", "'simulate'", "validate")
 
 
 def test_an_unknown_option_is_wrong_usage(chimera: Any) -> None:
-    refused(chimera("simulate", "chimera", *SIZE, *UNIFORM, "--micro-batches", 4), "no such option", "--micro-batches")
+    assert not complaints(chimera("simulate", "chimera", *SIZE, *UNIFORM, "--micro-batches", 4), "no such option", "--micro-batches")
 
 
 @pytest.mark.parametrize("command", ["calibrate", "run", "validate"])
@@ -66,7 +69,7 @@ def test_an_unknown_model_is_answered_with_the_closest(chimera: Any, tmp_path: P
         "run": ("--stages", 2, "--microbatches", 2, "--output", tmp_path),
         "validate": ("--stages", 2, "--microbatches", 2, "--output", tmp_path),
     }[command]
-    refused(chimera(command, *name, "--model", "gpt-tinny", *size), "gpt-tinny", "'gpt-tiny'", "mlp-tiny")
+    assert not complaints(chimera(command, *name, "--model", "gpt-tinny", *size), "gpt-tinny", "'gpt-tiny'", "mlp-tiny")
 
 
 def written(path: Path, change: Any) -> Path:
@@ -83,7 +86,7 @@ def test_a_misspelt_key_of_a_profile(chimera: Any, tmp_path: Path) -> None:
         cost["foward_ns"] = cost.pop("forward_ns")
 
     path = written(tmp_path / "profile.json", misspell)
-    refused(chimera("simulate", "gpipe", *SIZE, "--profile", path), "layers.0.costs.0.foward_ns", "'forward_ns'")
+    assert not complaints(chimera("simulate", "gpipe", *SIZE, "--profile", path), "layers.0.costs.0.foward_ns", "'forward_ns'")
 
 
 def test_a_negative_time_in_a_profile(chimera: Any, tmp_path: Path) -> None:
@@ -91,29 +94,29 @@ def test_a_negative_time_in_a_profile(chimera: Any, tmp_path: Path) -> None:
         document["layers"][0]["costs"][0]["forward_ns"] = -5
 
     path = written(tmp_path / "profile.json", negate)
-    refused(chimera("simulate", "gpipe", *SIZE, "--profile", path), "layers.0.costs.0.forward_ns", "-5")
+    assert not complaints(chimera("simulate", "gpipe", *SIZE, "--profile", path), "layers.0.costs.0.forward_ns", "-5")
 
 
 def test_a_profile_cut_off(chimera: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "profile.json", lambda document: json.dumps(document)[:-20])
-    refused(chimera("simulate", "gpipe", *SIZE, "--profile", path), "profile.json", "not JSON", "truncated")
+    assert not complaints(chimera("simulate", "gpipe", *SIZE, "--profile", path), "profile.json", "not JSON", "truncated")
 
 
 def test_a_profile_of_another_version(chimera: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "profile.json", lambda document: document.update(schema_version=99))
-    refused(chimera("simulate", "gpipe", *SIZE, "--profile", path), "schema_version 99", "reads schema_version 1")
+    assert not complaints(chimera("simulate", "gpipe", *SIZE, "--profile", path), "schema_version 99", "reads schema_version 1")
 
 
 def test_a_schedule_of_another_version(chimera: Any, tmp_path: Path) -> None:
     path = tmp_path / "order.json"
     path.write_text('{"schema_version": 7}')
-    refused(chimera("check", path), "schema_version", "7")
+    assert not complaints(chimera("check", path), "schema_version", "7")
 
 
 def test_a_schedule_cut_off(chimera: Any, tmp_path: Path) -> None:
     path = tmp_path / "order.json"
     path.write_text('{"schema_version": 1, "schedule": "gpi')
-    refused(chimera("check", path), "order.json", "cut off")
+    assert not complaints(chimera("check", path), "order.json", "cut off")
 
 
 @pytest.mark.parametrize(
@@ -136,11 +139,11 @@ def test_an_unwritable_output_is_said_before_anything_is_computed(
 
     monkeypatch.setattr("simulator.simulate", must_not_run)
     monkeypatch.setattr("executor.ranks.launch.launch", must_not_run)
-    refused(chimera(*arguments, folder_under_a_file / "out.png"), "folder", "not a directory")
+    assert not complaints(chimera(*arguments, folder_under_a_file / "out.png"), "folder", "not a directory")
 
 
 def test_a_picture_needs_a_format_that_can_be_drawn(chimera: Any, tmp_path: Path) -> None:
-    refused(chimera("simulate", "gpipe", *SIZE, *UNIFORM, "--plot", tmp_path / "x.txt"), "x.txt", "png", "svg", "pdf")
+    assert not complaints(chimera("simulate", "gpipe", *SIZE, *UNIFORM, "--plot", tmp_path / "x.txt"), "x.txt", "png", "svg", "pdf")
     assert not list(tmp_path.iterdir())
 
 
@@ -160,7 +163,7 @@ def test_a_fault_of_ours_is_a_line_and_a_hint_too(chimera: Any, monkeypatch: pyt
 
     monkeypatch.setattr("simulator.simulate", broken)
     arguments = ("simulate", "gpipe", *SIZE, *UNIFORM)
-    refused(chimera(*arguments), "error: KeyError: 'lost'", "hint", "--debug", status=1)
+    assert not complaints(chimera(*arguments), "error: KeyError: 'lost'", "hint", "--debug", status=1)
     assert "Traceback" in chimera("--debug", *arguments).stderr
 
 
@@ -170,4 +173,28 @@ def test_ctrl_c_is_130(chimera: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("simulator.simulate", interrupted)
     done = chimera("simulate", "gpipe", *SIZE, *UNIFORM)
-    assert done.status == 130 and "Traceback" not in done.stderr
+    assert not complaints(done, "interrupted; nothing is left running", status=130)
+
+
+def test_a_reader_that_leaves_is_no_failure() -> None:
+    arguments = ["simulate", "gpipe", *map(str, SIZE), *UNIFORM]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", "from cli import main; main()", *arguments],
+        stdout=writing, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert done.returncode == 0 and "Traceback" not in done.stderr and "error" not in done.stderr
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_a_calibration_of_no_samples_is_refused_before_ranks_start(
+    chimera: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int
+) -> None:
+    monkeypatch.setattr("calibration.session.launch", lambda *_, **__: pytest.fail("ranks were started"))
+    done = chimera(
+        "calibrate", "--model", "mlp-tiny", "--stages", 2, "--microbatch-size", size, "--output", tmp_path / "profile.json"
+    )
+    assert not complaints(done, f"micro-batch size {size}", "hint")
+    assert not (tmp_path / "profile.json").exists()

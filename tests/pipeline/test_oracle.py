@@ -32,51 +32,70 @@ def optimum(
     `times` are those of F, I and W of a chunk; unsplit, a backward takes I + W. `longest` asks for
     the smallest longest device instead, from its first start to its last end.
     """
-    forward, inputs, weights = times if split else (times[0], times[1] + times[2], 0)
-    stages = 2 * devices if folded else devices
-    horizon = (forward + inputs + weights) * stages * microbatches
-    model = cp_model.CpModel()
-    busy: list[list[Any]] = [[] for _ in range(devices)]
-    levels: list[tuple[list[Any], list[int]]] = [([], []) for _ in range(devices)]
-    ends: dict[tuple[str, int, int], Any] = {}
-    makespan = model.new_int_var(0, horizon, "makespan")
+    lengths = dict(zip("FIW", times if split else (times[0], times[1] + times[2], 0), strict=True))
+    problem = Problem(devices, 2 * devices if folded else devices, microbatches, lengths, longest)
+    for m in range(microbatches):
+        problem.add_microbatch(m, split)
+    return problem.solved(limit)
 
-    def place(kind: str, stage: int, m: int, length: int, *after: tuple[str, int, int]) -> Any:
-        start = model.new_int_var(0, horizon - length, "")
-        busy[min(stage, stages - 1 - stage) if folded else stage].append(
-            model.new_fixed_size_interval_var(start, length, "")
-        )
+
+class Problem:
+    """Intervals on devices, what precedes what, and how many activations each device holds when."""
+
+    def __init__(self, devices: int, stages: int, microbatches: int, lengths: dict[str, int], longest: bool) -> None:
+        self.devices, self.stages, self.lengths, self.longest = devices, stages, lengths, longest
+        self.horizon = sum(lengths.values()) * stages * microbatches
+        self.model = cp_model.CpModel()
+        self.busy: list[list[Any]] = [[] for _ in range(devices)]
+        self.levels: list[tuple[list[Any], list[int]]] = [([], []) for _ in range(devices)]
+        self.ends: dict[tuple[str, int, int], Any] = {}
+        self.makespan = self.model.new_int_var(0, self.horizon, "makespan")
+
+    def device(self, stage: int) -> int:
+        """Where a stage lives: the second half of folded stages goes back over the same devices."""
+        return min(stage, self.stages - 1 - stage) if self.stages > self.devices else stage
+
+    def add_microbatch(self, m: int, split: bool) -> None:
+        for stage in range(self.stages):
+            self.level(stage, self.place("F", stage, m, ("F", stage - 1, m)), 1)
+        for stage in reversed(range(self.stages)):
+            self.place("I", stage, m, ("I", stage + 1, m), ("F", stage, m))
+            if split:
+                self.place("W", stage, m, ("I", stage, m))
+            self.level(stage, self.ends["W" if split else "I", stage, m], -1)
+
+    def place(self, kind: str, stage: int, m: int, *after: tuple[str, int, int]) -> Any:
+        """The start of an action behind others, and behind the same of the micro-batch before."""
+        length, device = self.lengths[kind], self.device(stage)
+        start = self.model.new_int_var(0, self.horizon - length, "")
+        self.busy[device].append(self.model.new_fixed_size_interval_var(start, length, ""))
         for earlier in (*after, (kind, stage, m - 1)):
-            if earlier in ends:
-                model.add(start >= ends[earlier])
-        ends[kind, stage, m] = start + length
-        device = min(stage, stages - 1 - stage) if folded else stage
+            if earlier in self.ends:
+                self.model.add(start >= self.ends[earlier])
+        self.ends[kind, stage, m] = start + length
         # a device's first action is the first forward of its first stage
-        model.add(makespan >= start + length - (ends["F", device, 0] - forward if longest else 0))
+        begin = self.ends["F", device, 0] - self.lengths["F"] if self.longest else 0
+        self.model.add(self.makespan >= start + length - begin)
         return start
 
-    for m in range(microbatches):
-        for stage in range(stages):
-            times_, changes = levels[min(stage, stages - 1 - stage) if folded else stage]
-            times_.append(place("F", stage, m, forward, ("F", stage - 1, m)))
-            changes.append(1)
-        for stage in reversed(range(stages)):
-            times_, changes = levels[min(stage, stages - 1 - stage) if folded else stage]
-            place("I", stage, m, inputs, ("I", stage + 1, m), ("F", stage, m))
-            if split:
-                place("W", stage, m, weights, ("I", stage, m))
-            times_.append(ends["W" if split else "I", stage, m])
-            changes.append(-1)
-    for device in range(devices):
-        model.add_no_overlap(busy[device])
-        model.add_reservoir_constraint(*levels[device], 0, limit)
-    model.minimize(makespan)
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.random_seed = 0
-    solver.parameters.max_time_in_seconds = 60
-    assert solver.solve(model) == cp_model.OPTIMAL
-    return round(solver.objective_value)
+    def level(self, stage: int, moment: Any, change: int) -> None:
+        """So many activations more on the device of a stage from a moment on."""
+        moments, changes = self.levels[self.device(stage)]
+        moments.append(moment)
+        changes.append(change)
+
+    def solved(self, limit: int) -> int:
+        """The smallest makespan, proven."""
+        for device in range(self.devices):
+            self.model.add_no_overlap(self.busy[device])
+            self.model.add_reservoir_constraint(*self.levels[device], 0, limit)
+        self.model.minimize(self.makespan)
+        solver = cp_model.CpSolver()
+        solver.parameters.num_workers = 1
+        solver.parameters.random_seed = 0
+        solver.parameters.max_time_in_seconds = 60
+        assert solver.solve(self.model) == cp_model.OPTIMAL
+        return round(solver.objective_value)
 
 
 def makespan(

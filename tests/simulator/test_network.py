@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from itertools import pairwise
-from math import ceil, log2
+from math import ceil, lcm, log2
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import schedules
 
@@ -37,11 +37,13 @@ links = st.builds(
 )
 
 
-def sized(within: LinkCost, between: LinkCost, nodes: int | None = None, *, nic: bool = False, scale: int = 1) -> Profile:
+def sized(
+    within: LinkCost, between: LinkCost, nodes: int | None = None, *, nic: bool = False, scale: int = 1, parameters: int = 250
+) -> Profile:
     cost = SizeCost(1, 1000 * scale, 2000 * scale, boundary_bytes=1000)
     found: dict[str, LinkCost] = {"local": within} if nodes is None else {"same_node": within, "other_node": between}
     return Profile(
-        "sized", (LayerCost("stage", (cost,), parameters=250),), per_stage=True,
+        "sized", (LayerCost("stage", (cost,), parameters=parameters),), per_stage=True,
         links=found, topology=Topology(nodes, nic),  # type: ignore[arg-type]
     )  # fmt: skip
 
@@ -80,6 +82,7 @@ def test_a_better_network_between_nodes_never_slows_a_fixed_order(
 
 @settings(max_examples=40, deadline=None)
 @given(some, links, links, st.booleans(), st.integers(2, 7))
+@example(build("chimera", stages=6, microbatches=1, pairs=3), LinkCost(), LinkCost(), False, 2)  # rings of twelve
 def test_time_scales_with_costs_latency_and_bytes_a_second(
     schedule: Schedule, within: LinkCost, between: LinkCost, nic: bool, factor: int
 ) -> None:
@@ -87,11 +90,11 @@ def test_time_scales_with_costs_latency_and_bytes_a_second(
         overheads = (k * link.send_overhead_ns, k * link.receive_overhead_ns)
         return LinkCost(k * link.latency_ns, 1e9 / k, *overheads, half_duplex=True)  # whole nanoseconds a byte
 
-    base = sized(times(within, 1), times(between, 1), 2, nic=nic, scale=60)  # which every number of chunks divides
-    slow = sized(times(within, factor), times(between, factor), 2, nic=nic, scale=60 * factor)
-    difference = end_ns(schedule, slow, width=2) - factor * end_ns(schedule, base, width=2)
-    # A ring of 12 cuts the gradients into twelfths: every all-reduce may be rounded, by half a nanosecond.
-    assert abs(difference) <= factor * schedule.stages
+    # every number of chunks divides the costs, every number of ranks (six replicas twice) the gradients
+    base, slow = (
+        sized(times(within, k), times(between, k), 2, nic=nic, scale=60 * k, parameters=lcm(*range(1, 13))) for k in (1, factor)
+    )
+    assert end_ns(schedule, slow, width=2) == factor * end_ns(schedule, base, width=2)
 
 
 @settings(max_examples=60, deadline=None)
