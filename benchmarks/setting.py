@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from benchmarks.goals import Goal
 from simulator import Profile
+from simulator.conditions import PLANS
 from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
-from simulator.predict import PLANS
 from simulator.structure import STRUCTURES
 
 Size = tuple[int, int]

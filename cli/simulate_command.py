@@ -52,7 +52,7 @@ def command(
     """Predicts one schedule."""
     writable_file(trace)
     drawable(plot)
-    check(how, explain=explain)
+    check(how)
     size = capacity_bytes(changes.capacity)
     planned = select_plan(name, stages, microbatches, settings, how.width)
     (prediction,) = predict([planned], Question(costs, network, how, changes))

@@ -22,7 +22,7 @@ def has_memory(profile: Profile) -> bool:
 
 
 def assumptions(
-    durations: Durations, microbatch_size: int | None, width: int, sends: bool, sharing: str | None, equal: object
+    durations: Durations, microbatch_size: int | None, width: int, free: bool, sharing: str | None, equal: object
 ) -> tuple[str, ...]:
     """Everything the reader must know to judge the figures."""
     profile, schedule = durations.profile, durations.schedule
@@ -33,8 +33,8 @@ def assumptions(
         found.append("memory and message sizes are not predicted: the profile holds no sizes")
     elif not has_memory(profile):
         found.append("memory is not predicted: the profile holds no sizes but those of messages")
-    if sends and not profile.links:
-        found.append("messages are free: the profile holds no links")
+    if free:
+        found.append("messages take no time: no latency, bandwidth or host overhead is known for them")
     if _free_reduces(durations, width):
         found.append("all-reduces take no time: no bandwidth or latency is known for them")
     if schedule.update != "flush":

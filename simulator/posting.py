@@ -13,8 +13,8 @@ __all__ = ["posted_late"]
 
 from pipeline.schedule import Plan
 from pipeline.soundness.repair import rendezvous_safe
+from simulator.clocks import clocks
 from simulator.events import engine as reference
-from simulator.reasons.critical_path import clock_after
 from simulator.workload import Workload
 
 
@@ -23,11 +23,11 @@ def posted_late(workload: Workload) -> Plan:
 
     Of actions that end at the same moment, the plan's own order decides.
     """
-    times, plan = reference.run(workload), workload.plan
+    plan, done = workload.plan, clocks(workload, reference.run(workload))
     position = [0] * len(plan.actions)
     moments = []
     for place, device in enumerate(plan.order):
-        moments.append((clock_after(workload, times, device, position[device]), place, device))
+        moments.append((done[device][position[device]], place, device))
         position[device] += 1
     order = tuple(device for _, _, device in sorted(moments))
     return rendezvous_safe(Plan(plan.schedule, plan.actions, order))

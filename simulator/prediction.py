@@ -4,14 +4,15 @@ from __future__ import annotations
 
 __all__ = ["Prediction"]
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from pipeline.metrics import Metrics
 from pipeline.schedule import Schedule
 from pipeline.timeline import Timeline
+from simulator.conditions import Conditions
 from simulator.costs.profile import Profile
 from simulator.steady_state import SteadyState
 
@@ -26,8 +27,8 @@ class Prediction:
     """what writes the timeline down when it is asked for: that takes longer than to find out all else"""
     metrics: Metrics
     assumptions: tuple[str, ...]
+    conditions: Conditions
     microbatch_size: int
-    width: int
     engine: str
     lower_bound_s: float
     peak_activations: tuple[float, ...]
@@ -37,13 +38,13 @@ class Prediction:
     """with samples: the drawn iteration whose time is the (lower) median of all"""
     draws_ns: tuple[int, ...] | None = None
     """with samples: the iteration time of every draw; draws of one seed can be compared across schedules"""
-    partition: tuple[int, ...] | None = None
-    """layers per stage, where that was chosen"""
-    slow_devices: Mapping[int, float] = field(default_factory=dict)
-    """devices that were made to compute so many times as long"""
-
     overlapping: Callable[[], SteadyState | None] | None = None
     """of a schedule without a flush: what predicts its iterations back to back, when that is asked for"""
+
+    @property
+    def width(self) -> int:
+        """Data-parallel copies of the pipeline."""
+        return self.conditions.width
 
     @cached_property
     def steady_state(self) -> SteadyState | None:

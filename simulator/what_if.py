@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
-    "OutOfMemory", "check_links", "check_slow", "faster_network", "jittery", "out_of_memory", "slowed", "straggling",
+    "OutOfMemory", "check_links", "check_slow", "faster_network", "jittery", "on_cores", "out_of_memory", "slowed", "straggling",
     "with_slow_links",
 ]  # fmt: skip
 
@@ -111,6 +111,16 @@ def faster_network(profile: Profile, factor: float) -> Profile:
     )
     links = {name: slower(link, 1 / factor) for name, link in profile.links.items()}
     return replace(profile, links=links, all_reduce=reduce)
+
+
+def on_cores(profile: Profile, cores: int) -> Profile:
+    """All devices of a host share so many cores (`simulator.events.sharing`).
+
+    Raises InputError for none.
+    """
+    if cores < 1:
+        raise InputError(f"{cores} cores", "compute nothing", "give 1 or more")
+    return replace(profile, cores=cores)
 
 
 def jittery(profile: Profile, spread: float) -> Profile:

@@ -57,7 +57,9 @@ class PredictionOptions:
     receives: Annotated[
         Receives | None, typer.Option("--receives", help="With --semantics stream: whether receives are posted early or late.")
     ] = None
-    engine: Annotated[Engine, typer.Option("--engine", help="simpy (reference), compiled, or auto.")] = Engine.SIMPY
+    engine: Annotated[
+        Engine | None, typer.Option("--engine", help="simpy (the reference, and the default), compiled, or auto (the default from 200,000 computations).")
+    ] = None
     partition: Annotated[str | None, PARTITION] = None
     samples: Annotated[int, typer.Option("--samples", help="Draws from the profile's jitter, for an interval.")] = 0
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0
@@ -94,14 +96,12 @@ def _check_depths(schedules: list[Schedule | Plan], profile: Profile) -> None:
         raise InputError(given, derived, "give --profile with layers, which are partitioned anew for each depth")
 
 
-def check(how: PredictionOptions, *, explain: bool = False) -> None:
+def check(how: PredictionOptions) -> None:
     """Raises InputError for options that mean nothing together."""
     given = f"--semantics {how.semantics.value}"
     if how.receives is not None and how.semantics is not Semantics.STREAM:
         derived = f"changes nothing with {given}: a receive's place decides what waits on communication streams only"
         raise InputError(f"--receives {how.receives.value}", derived, "add --semantics stream")
-    if explain and how.semantics is not Semantics.BUFFERED:
-        raise InputError(f"--explain with {given}", "what limits it is known for buffered messages only", "drop one of them")
 
 
 def _predict(planned: Schedule | Plan, profile: Profile, question: Question, said: tuple[str, ...]) -> Prediction:
@@ -110,7 +110,7 @@ def _predict(planned: Schedule | Plan, profile: Profile, question: Question, sai
     how = question.how
     plain = planned.schedule if isinstance(planned, Plan) else planned
     prediction = simulate(
-        planned, profile, microbatch_size=how.microbatch_size, width=how.width, engine=how.engine.value,
+        planned, profile, microbatch_size=how.microbatch_size, width=how.width, engine=how.engine.value if how.engine else None,
         samples=how.samples, seed=how.seed, semantics=how.semantics.value,
         receives="early" if how.receives is None else how.receives.value,
         slow_devices=slow_devices(question.changes.slow_device),

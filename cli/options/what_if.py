@@ -38,6 +38,9 @@ class WhatIfOptions:
         float | None,
         typer.Option("--faster-network", metavar="FACTOR", help="What if all latencies were divided, all bandwidths multiplied by it."),
     ] = None
+    cores: Annotated[
+        int | None, typer.Option("--cores", metavar="C", help="What if the devices of a host shared C cores.")
+    ] = None
     jitter: Annotated[
         str | None, typer.Option("--jitter", metavar="PERCENT", help="What if everything varied by so much, such as 5%; with --samples.")
     ] = None
@@ -76,6 +79,8 @@ def under(profile: Profile, changes: WhatIfOptions, samples: int) -> tuple[Profi
     if slow:
         profile = what_if.with_slow_links(profile, slow)
     found += [f"messages between devices {one} and {other} are {factor:g} times as slow" for (one, other), factor in slow.items()]
+    if changes.cores is not None:
+        profile = what_if.on_cores(profile, changes.cores)
     for option, text in (("--jitter", changes.jitter), ("--stragglers", changes.stragglers)):
         if text is not None and not samples:
             raise InputError(f"{option} {text} without --samples", "nothing is drawn, so nothing varies", "add --samples 200")

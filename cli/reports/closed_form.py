@@ -30,13 +30,16 @@ def cell(prediction: Prediction) -> str:
 
 
 def explain_difference(predictions: list[Prediction]) -> None:
-    """A note on what the formula assumes, if any row differs by more than half a percent."""
-    values = [(prediction, _value(prediction)[0]) for prediction in predictions]
-    if any(abs(_difference(prediction, seconds)) > _NOTABLE for prediction, seconds in values if seconds is not None):
-        note(
-            "closed form (Chimera paper, section 3.4) differs: it assumes equal stages, a message behind every action "
-            "of the critical path, all-reduces hidden by bubbles only, and neither host time nor optimizer"
-        )
+    """A note on what the formula leaves out of the rows that differ by more than half a percent."""
+    from simulator.reasons.closed_form import differences
+
+    found: dict[str, None] = {}
+    for prediction in predictions:
+        seconds, _ = _value(prediction)
+        if seconds is not None and abs(_difference(prediction, seconds)) > _NOTABLE:
+            found |= dict.fromkeys(differences(prediction.schedule, prediction.profile, prediction.conditions))
+    if found:
+        note(f"closed form (Chimera paper, section 3.4) differs: it leaves out {', '.join(found)}")
 
 
 def _difference(prediction: Prediction, seconds: float) -> float:
@@ -47,11 +50,5 @@ def _difference(prediction: Prediction, seconds: float) -> float:
 def _value(prediction: Prediction) -> tuple[float | None, str]:
     from simulator.reasons.closed_form import Undefined, closed_form
 
-    if prediction.slow_devices:
-        return None, "it knows no slow devices"
-    if prediction.partition is not None:
-        return None, "it assumes stages cut by default, not by --partition"
-    found = closed_form(
-        prediction.schedule, prediction.profile, microbatch_size=prediction.microbatch_size, width=prediction.width
-    )
+    found = closed_form(prediction.schedule, prediction.profile, prediction.conditions)
     return (None, found.reason) if isinstance(found, Undefined) else (found.total_ns / 1e9, "")

@@ -5,12 +5,12 @@ a maximum of earlier moments plus constants: the device's previous action, the m
 the message before it on the same link. The graph is built once from a workload; numpy then walks it
 level by level, all samples of a level together. Times are integers and equal the reference
 engine's, moment by moment. What contends (shared NICs, all-reduces of groups that share only some
-devices, cores shared by devices) is refused with the reason.
+devices, cores shared by devices) is refused with the reason, and so are times that 64 bits might not hold.
 """
 
 from __future__ import annotations
 
-__all__ = ["CompiledWorkload"]
+__all__ = ["MOST_NS", "CompiledWorkload"]
 
 from itertools import chain, pairwise
 
@@ -37,31 +37,51 @@ _NARROW = 45
 """nodes a level below which a single sample is walked faster node by node than level by level"""
 
 
+MOST_NS = 2.0**60
+"""what all durations together may come to: 64 bits hold eight times as much, for draws that are longer"""
+_TOO_LONG = "its durations add up to more than 64 bits hold"
+
+
+def _refusal(reason: str) -> InputError:
+    return InputError("engine 'compiled'", f"cannot answer: {reason}", "use --engine simpy")
+
+
 class CompiledWorkload:
-    """The graph of a workload and its costs; raises InputError with the reason if something in it contends."""
+    """The graph of a workload and its costs; raises InputError with the reason if it cannot answer."""
 
     def __init__(self, workload: Workload) -> None:
         reason = contention(workload)
         if reason:
-            raise InputError("engine 'compiled'", f"cannot answer: {reason}", "use --engine simpy")
+            raise _refusal(reason)
         self.workload = workload
-        kinds, collectives = workload.message_kinds, workload.collectives
         delay = ALONE if varies_between_devices(workload) else 0
-        queued, timed = [1 if kind.resources else delay for kind in kinds], [bool(c.duration_ns) for c in collectives]
+        queued = [1 if kind.resources else delay for kind in workload.message_kinds]
+        timed = [bool(collective.duration_ns) for collective in workload.collectives]
         self.graph: Graph = graph_of(workload.structure, tuple(queued), tuple(timed))
         if self.graph.stuck:
             reference.run(workload)
             raise AssertionError("the reference engine finishes what the compiled one cannot")
-        wires = [(kind.send_overhead_ns, kind.receive_overhead_ns, kind.occupancy_ns) for kind in kinds]
-        self._weights = Weights(self.graph, self.graph.sums(workload.profile.overheads.dispatch_ns, wires))
-        self._work = np.fromiter(chain.from_iterable(workload.work_ns), np.int64)
-        own = [[0], self._work, [kind.occupancy_ns for kind in kinds], [c.duration_ns for c in collectives]]
-        durations = np.concatenate([np.array(part, np.int64) for part in own])
-        self._base = durations[self.graph.own] + self._weights.both
+        try:
+            self._cost(workload)
+        except OverflowError:
+            raise _refusal(_TOO_LONG) from None
         codes = np.fromiter((op.code for ops in workload.ops for op in ops), np.int64)
         steps = self.graph.ends[codes == STEP]
         self._drawable = np.concatenate([self.graph.computed, steps, self.graph.arrived.nodes, self.graph.reduced])
         """the nodes whose durations `simulator.sampling.draw` draws, in the order of its columns"""
+
+    def _cost(self, workload: Workload) -> None:
+        """Durations of the nodes and sums on the edges; raises OverflowError for those that might add up to too much."""
+        graph, kinds = self.graph, workload.message_kinds
+        wires = [(kind.send_overhead_ns, kind.receive_overhead_ns, kind.occupancy_ns) for kind in kinds]
+        self._weights = Weights(graph, graph.sums(workload.profile.overheads.dispatch_ns, wires))
+        self._work = np.fromiter(chain.from_iterable(workload.work_ns), np.int64)
+        own = [[0], self._work, [kind.occupancy_ns for kind in kinds], [c.duration_ns for c in workload.collectives]]
+        durations = np.concatenate([np.array(part, np.int64) for part in own])[graph.own]
+        most = durations.sum(dtype=np.float64) + len(durations) * float(self._weights.sums.max(initial=0))
+        if most > MOST_NS:
+            raise OverflowError
+        self._base = durations + self._weights.both
 
     def iteration_ns(self, work_ns: Integers) -> Integers:
         """Iteration times for samples of durations, shape (samples, columns): see `simulator.sampling.draw`."""

@@ -33,12 +33,13 @@ import simpy
 from pipeline.soundness.replay import Semantics
 from simulator.contention import contention
 from simulator.events.all_reduces import AllReduces
+from simulator.events.exchanges import exchange_end, holds_devices
 from simulator.events.links import Links
 from simulator.events.sharing import Sharing, sharing_reason
 from simulator.events.streams import Streams
 from simulator.events.stuck import deadlock
 from simulator.times import Times
-from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, Op, OpCode, Workload
+from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, OpCode, Workload
 
 Steps = Generator[simpy.Event, Any, None]
 
@@ -72,7 +73,7 @@ class _Run:
         self.workload, self.work_ns = workload, work_ns
         self.times = Times.of(workload)
         self.sharing = Sharing(self.env, workload) if sharing_reason(workload) else None
-        self.blocking, self.grouped = semantics in get_args(Semantics)[1:], semantics == "batched"
+        self.blocking, self.batched = holds_devices(semantics), semantics == "batched"
         self.links = Links(self.env, workload.network)
         self.private = ahead and semantics == "buffered" and contention(workload) is None
         self.streams = self._streams() if semantics == "stream" else None
@@ -127,7 +128,7 @@ class _Run:
                     ends[position] = clock = int(env.now)
             elif self.blocking and code in (SEND, RECEIVE):
                 if position >= exchanged:
-                    exchanged = self._group_end(device, position)
+                    exchanged = exchange_end(self.workload, device, position, batched=self.batched)
                     clock = yield from self._exchange(device, position, exchanged, clock)
             elif code == RECEIVE and self.streams is None:
                 times.posted[target] = clock
@@ -208,22 +209,6 @@ class _Run:
             self.links.at(arrival, partial(self.streams.finish, number))
         elif self.blocking:
             self.links.at(arrival, self.served[number].succeed)
-
-    def _group_end(self, device: int, position: int) -> int:
-        """The end of the messages that are posted together: one, or when batched all adjacent ones of one channel."""
-        ops = self.workload.ops[device]
-        end = position + 1
-        while self.grouped and end < len(ops) and self._channel(ops[end], device) == self._channel(ops[position], device):
-            end += 1
-        return end
-
-    def _channel(self, op: Op, device: int) -> tuple[int, int] | None:
-        """Peer and replica of a message: see `pipeline.soundness.batches.channel_of`."""
-        if op.code not in (SEND, RECEIVE):
-            return None
-        message = self.workload.messages[op.target]
-        peer = message.target if message.source == device else message.source
-        return peer, self.workload.plan.schedule.replica_of[message.receive.microbatch]
 
     def _exchange(self, device: int, first: int, end: int, clock: int) -> Generator[simpy.Event, Any, int]:
         """Posts a group of messages and waits until all have been transferred; the time then."""

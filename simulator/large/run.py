@@ -10,6 +10,7 @@ from __future__ import annotations
 
 __all__ = ["LargeRun", "run_large"]
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -18,6 +19,7 @@ import numpy as np
 
 from pipeline.actions import Action, Kind
 from pipeline.metrics import Computed, Metrics, judge
+from simulator.compiled.longest_path import MOST_NS
 from simulator.costs.durations import Durations
 from simulator.costs.network import Network
 from simulator.costs.profile import Locality
@@ -41,8 +43,8 @@ class LargeRun:
     arrived: Integers
     """when it has arrived"""
     iteration_ns: int
-    sends: bool
-    """whether any message crosses devices"""
+    free: bool
+    """whether messages cross devices and none takes time"""
 
     def metrics(self, samples_per_iteration: int, peaks: Sequence[int] | None = None) -> Metrics:
         """As of a timeline; `peaks` are the devices' bytes where sizes are known."""
@@ -61,14 +63,14 @@ class LargeRun:
             float((np.cumsum(stored[a:b]) - np.cumsum(released[a:b]) + released[a:b]).max()) for a, b in pairwise(first)
         )
 
-    def pieces(self) -> dict[tuple[int, Kind, bool, bool], int]:
+    def pieces(self) -> Counter[tuple[int, Kind, bool, bool]]:
         """How many actions of each stage and kind, as `simulator.reasons.bounds` wants them."""
         found, counts = np.unique(self.arrays.stage * 4 + self.arrays.kind, return_counts=True)
         kinds = list(CODES)
-        return {
+        return Counter({
             (key // 4, kinds[key % 4], False, False): count
             for key, count in zip(found.tolist(), counts.tolist(), strict=True)
-        }
+        })  # fmt: skip
 
 
 def run_large(durations: Durations, width: int = 1) -> LargeRun | None:
@@ -78,15 +80,20 @@ def run_large(durations: Durations, width: int = 1) -> LargeRun | None:
     producer = None if arrays is None else producers(schedule, arrays)
     if arrays is None or producer is None:
         return None
-    moments = advance(arrays, producer, _costs(durations, arrays, producer))
+    try:
+        costs = _costs(durations, arrays, producer)
+    except OverflowError:
+        return None
+    moments = None if _too_long(costs) else advance(arrays, producer, costs)
     if moments is None:
         return None
     end = steps_end(durations, arrays, producer, moments.sent, width)
     if end is None:
         return None
     starts = moments.ends - _work(durations, arrays)
-    crossing = bool((arrays.device != arrays.device[producer]).any())
-    return LargeRun(arrays, producer, starts, *moments, end + durations.profile.overheads.iteration_ns, crossing)
+    timed = any(column.any() for column in (costs.send, costs.receive, costs.occupancy))
+    free = not timed and bool((arrays.device != arrays.device[producer]).any())
+    return LargeRun(arrays, producer, starts, *moments, end + durations.profile.overheads.iteration_ns, free)
 
 
 def _plain(durations: Durations) -> bool:
@@ -95,6 +102,13 @@ def _plain(durations: Durations) -> bool:
     if schedule.update != "flush" or profile.cores is not None or profile.locality != Locality():
         return False
     return Network(profile).contention is None
+
+
+def _too_long(costs: Costs) -> bool:
+    """Whether all actions one after another, each with its message, might not fit into 64 bits."""
+    parts = (costs.work, costs.send, costs.receive, costs.occupancy)
+    total = sum(float(part.sum(dtype=np.float64)) for part in parts)
+    return total + float(costs.dispatch) * len(costs.work) > MOST_NS
 
 
 def _work(durations: Durations, arrays: Arrays) -> Integers:

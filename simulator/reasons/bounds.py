@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["bound_ns", "lower_bound_ns"]
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from math import floor
@@ -20,7 +20,7 @@ _Alone = Callable[[int, Kind, bool, bool], int]
 """nanoseconds of such a piece by itself"""
 
 
-def lower_bound_ns(workload: Workload) -> int:
+def lower_bound_ns(workload: Workload, slow_devices: Mapping[int, float] | None = None) -> int:
     """A time that no schedule of the same work on as many devices can beat, wherever stages live.
 
     The larger of two bounds on the time from the first computation's start to the last one's end.
@@ -36,6 +36,8 @@ def lower_bound_ns(workload: Workload) -> int:
     alike. Another schedule may split a backward into I and W or not, and overlap pairs where the
     profile makes that cheaper: each piece counts at the cheapest of these, so the bound holds for
     every family. Messages and dispatch are free: all stages might share a device.
+
+    Slow devices do the less of the work the slower they are, and the chain runs on a fastest one.
     """
     structure, pieces = workload.structure, Counter[_Piece]()
     for number, count in Counter(chain.from_iterable(structure.alike)).items():
@@ -43,11 +45,12 @@ def lower_bound_ns(workload: Workload) -> int:
         if example is not None and example.is_compute:
             for part in example.parts:
                 pieces[part.stage, part.kind, part.also >= 0, part.half >= 0] += count
-    return bound_ns(workload.durations, pieces, workload.plan.schedule.devices)
+    slow, devices = slow_devices or {}, workload.plan.schedule.devices
+    return bound_ns(workload.durations, pieces, [slow.get(device, 1.0) for device in range(devices)])
 
 
-def bound_ns(durations: Durations, pieces: Mapping[_Piece, int], devices: int) -> int:
-    """The same for counted work: (stage, kind, doubled, halved) of every part of an action."""
+def bound_ns(durations: Durations, pieces: Counter[_Piece], factors: Sequence[float]) -> int:
+    """The same for counted work: (stage, kind, doubled, halved) of every part of an action; how slow each device is."""
 
     @cache
     def _alone(stage: int, kind: Kind, doubled: bool, halved: bool) -> int:
@@ -56,8 +59,15 @@ def bound_ns(durations: Durations, pieces: Mapping[_Piece, int], devices: int) -
     total = sum(count * _least_ns(_alone, piece) for piece, count in pieces.items())
     overlap = min(durations.profile.overheads.overlap_factor, 1.0) * durations.profile.locality.least
     halved = any(halved for *_, halved in pieces)
-    bound = max(-(-total // devices), _chain_ns(_alone, durations.schedule.stages, halved=halved))
+    chain_ns = _chain_ns(_alone, durations.schedule.stages, halved=halved)
+    bound = max(-(-total // len(factors)), chain_ns) if max(factors) == 1 else _slowed(total, chain_ns, pieces.total(), factors)
     return bound if overlap == 1.0 else floor(overlap * bound)
+
+
+def _slowed(total: int, chain_ns: int, count: int, factors: Sequence[float]) -> int:
+    """Both bounds for devices that are slower by factors; each duration is rounded, and a split backward's twice: up to a nanosecond is lost."""
+    balance = (total - count) / sum(1 / factor for factor in factors)
+    return max(floor(max(balance, min(factors) * chain_ns - count)), 0)
 
 
 def _least_ns(alone: _Alone, piece: _Piece) -> int:

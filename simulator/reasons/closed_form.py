@@ -9,7 +9,7 @@ beside computation too, at the profile's slowdown); optimizer steps are not in i
 
 from __future__ import annotations
 
-__all__ = ["ClosedForm", "Undefined", "closed_form", "critical_counts"]
+__all__ = ["ClosedForm", "Undefined", "closed_form", "critical_counts", "differences"]
 
 from dataclasses import replace
 from itertools import pairwise
@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 from pipeline.actions import Action, Kind
 from pipeline.schedule import Schedule
+from simulator.conditions import PLAIN, Conditions
 from simulator.costs.collectives import all_reduce_ns, cost_among, global_ranks
 from simulator.costs.durations import Durations
 from simulator.costs.network import Network
-from simulator.costs.profile import Profile
+from simulator.costs.profile import Locality, Profile
 
 
 class ClosedForm(NamedTuple):
@@ -66,17 +67,15 @@ def critical_counts(schedule: Schedule) -> tuple[int, int] | Undefined:
     return depth - 2 + 2 * units, units * (2 * depth - 2)
 
 
-def closed_form(
-    schedule: Schedule, profile: Profile, *, microbatch_size: int | None = None, width: int = 1
-) -> ClosedForm | Undefined:
+def closed_form(schedule: Schedule, profile: Profile, conditions: Conditions = PLAIN) -> ClosedForm | Undefined:
     """The iteration's time by the formula, or why it has none."""
     counts = critical_counts(schedule)
     if isinstance(counts, Undefined):
         return counts
-    durations = Durations(schedule, profile, microbatch_size)
-    stages = range(schedule.stages)
-    forward = max(durations.compute_ns(Action(stage, Kind.F, 0)) for stage in stages)
-    backward = max(durations.compute_ns(Action(stage, Kind.B, 0)) for stage in stages)
+    if conditions.slow_devices:
+        return Undefined("it knows no slow devices")
+    durations, width = _durations(schedule, profile, conditions), conditions.width
+    forward, backward = (max(row) for row in _computations(durations))
     if backward < forward:
         return Undefined("the formula is for backwards that take no less than forwards")
     p2p = _p2p_ns(schedule, durations)
@@ -85,6 +84,40 @@ def closed_form(
         return unoverlapped
     total = (forward + p2p) * counts[0] + (backward + p2p) * counts[1] + unoverlapped
     return ClosedForm(total, *counts, forward, backward, p2p, unoverlapped)
+
+
+def differences(schedule: Schedule, profile: Profile, conditions: Conditions = PLAIN) -> tuple[str, ...]:
+    """What the simulator knows of this configuration and the formula does not; empty where both say the same."""
+    durations = _durations(schedule, profile, conditions)
+    host, reduce = profile.overheads, profile.all_reduce
+    links = profile.links.values()
+    reduces = any(_reduces_ns(schedule, durations, conditions.width))
+    found = {
+        "stages of unequal cost (it takes the slowest everywhere)": any(len(set(row)) > 1 for row in _computations(durations)),
+        "how many messages lie on the critical path (it counts one behind every action)": _p2p_ns(schedule, durations) > 0,
+        "messages that wait for the one before": _p2p_ns(schedule, durations) > 0 and any(link.queueing for link in links),
+        f"{conditions.semantics} messages, which wait for each other": conditions.semantics != "buffered",
+        "host time": bool(host.dispatch_ns or host.iteration_ns)
+        or any(link.send_overhead_ns or link.receive_overhead_ns for link in links),
+        "optimizer steps": any(durations.step_ns(stage) for stage in range(schedule.stages)),
+        "all-reduces beside computation (it hides them in bubbles only)": reduces,
+        f"the all-reduce of the profile, {reduce.algorithm} (it takes Rabenseifner's)": reduces
+        and (reduce.algorithm != "rabenseifner" or bool(reduce.measured)),
+        "devices that share cores": profile.cores is not None,
+        "actions that cost less behind their like": profile.locality != Locality(),
+    }
+    return tuple(words for words, holds in found.items() if holds)
+
+
+def _durations(schedule: Schedule, profile: Profile, conditions: Conditions) -> Durations:
+    return Durations(schedule, profile, conditions.microbatch_size, conditions.partition)
+
+
+def _computations(durations: Durations) -> tuple[list[int], list[int]]:
+    """Forwards and backwards of all stages, in nanoseconds."""
+    stages = range(durations.schedule.stages)
+    forward, backward = ([durations.compute_ns(Action(stage, kind, 0)) for stage in stages] for kind in (Kind.F, Kind.B))
+    return forward, backward
 
 
 def _p2p_ns(schedule: Schedule, durations: Durations) -> int:
@@ -102,11 +135,7 @@ def _unoverlapped_ns(schedule: Schedule, durations: Durations, width: int, slot_
     w slots at the end and D/2 - 1 - w between the last backward of its larger stage, D - 1 - w,
     and that of its smaller one (figure 5); they hide the larger stage's all-reduce unless sync is "end".
     """
-    depth, reduce = schedule.stages, []
-    for stage in range(depth):
-        ranks = global_ranks(schedule.replica_devices(stage), schedule.devices, width)
-        cost = replace(cost_among(durations.profile, ranks), algorithm="rabenseifner")
-        reduce.append(all_reduce_ns(cost, durations.stage(stage).gradient_bytes, len(ranks)))
+    depth, reduce = schedule.stages, _reduces_ns(schedule, durations, width)
     if not any(reduce):
         return 0
     if schedule.name != "chimera":
@@ -118,4 +147,14 @@ def _unoverlapped_ns(schedule: Schedule, durations: Durations, width: int, slot_
         between = 0 if schedule.sync == "end" else (depth // 2 - 1 - worker) * slot_ns
         first = max(reduce[depth - 1 - worker] - between, 0)
         found = max(found, first + reduce[worker] - worker * slot_ns)
+    return found
+
+
+def _reduces_ns(schedule: Schedule, durations: Durations, width: int) -> list[int]:
+    """Every stage's all-reduce by Rabenseifner's algorithm, in nanoseconds."""
+    found = []
+    for stage in range(schedule.stages):
+        ranks = global_ranks(schedule.replica_devices(stage), schedule.devices, width)
+        cost = replace(cost_among(durations.profile, ranks), algorithm="rabenseifner")
+        found.append(all_reduce_ns(cost, durations.stage(stage).gradient_bytes, len(ranks)))
     return found

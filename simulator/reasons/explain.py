@@ -8,21 +8,22 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from pipeline.lowering import lower
 from pipeline.schedule import Plan, Schedule
 from pipeline.units import format_ns
-from simulator.costs.durations import Durations
-from simulator.events import engine as reference
+from simulator.conditions import workload_under
+from simulator.engines import times_of
+from simulator.events.engine import Transport
 from simulator.memory import memory_events
 from simulator.prediction import Prediction
 from simulator.reasons.critical_path import Piece, PieceKind, critical_path
 from simulator.reasons.limits import Limit, Losses, losses
 from simulator.reasons.time_shares import DeviceShares, device_shares
 from simulator.times import Times
-from simulator.what_if import OutOfMemory, out_of_memory, slowed
+from simulator.what_if import OutOfMemory, out_of_memory
 from simulator.workload import Workload
 
 _WORDS: dict[str, str] = {
+    "transport": "sends and receives that wait for each other, or for their turn on a stream,",
     "network": "messages and all-reduces that wait for a shared NIC or for the other direction of a link",
     "synchronisation": "gradient all-reduces and optimizer steps",
     "link": "messages on their way",
@@ -77,13 +78,12 @@ class Explanation:
         return document
 
 
-def explain(workload: Workload, times: Times, capacity_bytes: int | None = None) -> Explanation:
-    """Takes an iteration with buffered messages apart; with a capacity, says who exceeds it first.
-
-    Raises InputError for times of another kind.
-    """
-    shares = device_shares(workload, times)
-    lost = losses(workload, times.end_ns)
+def explain(
+    workload: Workload, times: Times, semantics: Transport = "buffered", capacity_bytes: int | None = None
+) -> Explanation:
+    """Takes an iteration apart, of times of these semantics; with a capacity, says who exceeds it first."""
+    shares = device_shares(workload, times, semantics)
+    lost = losses(workload, times.end_ns, semantics)
     memory = out_of_memory(memory_events(workload, times), capacity_bytes) if capacity_bytes is not None else None
     busiest = max(shares, key=lambda share: share.compute)
     idlest = min(reversed(shares), key=lambda share: share.compute)
@@ -91,7 +91,7 @@ def explain(workload: Workload, times: Times, capacity_bytes: int | None = None)
     if memory is not None:
         limit = "memory"
         evidence = f"{memory}; were there enough, {evidence}"
-    path = critical_path(workload, times)
+    path = critical_path(workload, times, semantics)
     return Explanation(times.end_ns, path, shares, busiest.device, idlest.device, lost, limit, evidence, memory)
 
 
@@ -99,18 +99,15 @@ def explain_prediction(
     prediction: Prediction, planned: Plan | Schedule | None = None, capacity_bytes: int | None = None
 ) -> Explanation:
     """The same of a prediction; `planned` is the plan it was made of, where that was taken literally."""
-    plan = planned if isinstance(planned, Plan) else lower(prediction.schedule, width=prediction.width)
-    durations = Durations(
-        prediction.schedule, prediction.profile, prediction.microbatch_size, prediction.partition
-    )
-    workload = Workload(plan, prediction.profile, durations, prediction.width)
-    workload.work_ns = slowed(workload, prediction.slow_devices)
-    return explain(workload, reference.run(workload), capacity_bytes)
+    planned = planned if isinstance(planned, Plan) else prediction.schedule
+    workload = workload_under(planned, prediction.profile, prediction.conditions)
+    semantics = prediction.conditions.semantics
+    return explain(workload, times_of(workload, semantics), semantics, capacity_bytes)
 
 
 def _limit(lost: Losses, iteration_ns: int, busiest: DeviceShares) -> tuple[Limit, str]:
     """The largest loss, and what would be gained without it."""
-    limits: tuple[Limit, ...] = ("network", "synchronisation", "link", "overhead", "contention", "imbalance", "bubble")
+    limits: tuple[Limit, ...] = ("transport", "network", "synchronisation", "link", "overhead", "contention", "imbalance", "bubble")
     values = lost._asdict()
     largest = max(limits, key=lambda name: values[name])
     if values[largest] <= _NEARLY * iteration_ns:

@@ -11,11 +11,12 @@ from typing import Literal, NamedTuple
 
 from pipeline.actions import Step
 from simulator.costs.profile import AllReduceCost, LinkCost, Overheads, Profile
-from simulator.events import engine as reference
+from simulator.engines import times_of
+from simulator.events.engine import Transport
 from simulator.events.sharing import sharing_reason
 from simulator.workload import COMPUTE, Workload
 
-Limit = Literal["network", "synchronisation", "link", "overhead", "contention", "imbalance", "bubble", "memory", "compute"]
+Limit = Literal["transport", "network", "synchronisation", "link", "overhead", "contention", "imbalance", "bubble", "memory", "compute"]
 
 
 _SYNCHRONISATION = 1
@@ -25,13 +26,14 @@ _SYNCHRONISATION = 1
 class Losses(NamedTuple):
     """The iteration as a sum, in nanoseconds: what the average device computes, and what comes on top.
 
-    Taken away in this order, each beside those before: the sharing of NICs and of half duplex links,
-    synchronisation and optimizer steps, the time of messages, host overheads, work that slows other
+    Taken away in this order, each beside those before: sends and receives that wait for each other
+    or for their turn, the sharing of NICs and of half duplex links, synchronisation and optimizer steps, the time of messages, host overheads, work that slows other
     work down, differences between stages; what is left above the average device's computation is
     bubble. A cause that hides another one counts for what remains of it. A term can be negative
     where less waiting changes who comes first.
     """
 
+    transport: int
     network: int
     synchronisation: int
     link: int
@@ -42,9 +44,10 @@ class Losses(NamedTuple):
     compute: int
 
 
-def losses(workload: Workload, iteration_ns: int) -> Losses:
-    """Predicts the same plan up to six times more, with buffered messages."""
-    found, before = [], iteration_ns
+def losses(workload: Workload, iteration_ns: int, semantics: Transport = "buffered") -> Losses:
+    """Predicts the same plan up to seven times more."""
+    buffered = iteration_ns if semantics == "buffered" else times_of(workload, "buffered").end_ns
+    found, before = [iteration_ns - buffered], buffered
     changed = workload
     for number, profile in enumerate(_without(workload)):
         if profile is None:
@@ -55,14 +58,16 @@ def losses(workload: Workload, iteration_ns: int) -> Losses:
         if number >= _SYNCHRONISATION:
             changed.work_ns = _without_steps(workload)
             changed.collectives = [collective._replace(duration_ns=0) for collective in changed.collectives]
-        now = reference.run(changed).end_ns
+        now = times_of(changed, "buffered").end_ns
         found.append(before - now)
         before = now
-    balanced = _balanced(changed)
-    now = reference.run(changed, balanced).end_ns
-    average = sum(map(sum, balanced)) // len(balanced)
-    network, synchronisation, link, overhead, contention = found
-    return Losses(network, synchronisation, link, overhead, contention, before - now, now - average, average)
+    changed.work_ns = _balanced(changed)
+    now = times_of(changed, "buffered").end_ns
+    average = sum(map(sum, changed.work_ns)) // len(changed.work_ns)
+    transport, network, synchronisation, link, overhead, contention = found
+    return Losses(
+        transport, network, synchronisation, link, overhead, contention, before - now, now - average, average
+    )
 
 
 def _without(workload: Workload) -> Iterator[Profile | None]:

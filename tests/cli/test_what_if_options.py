@@ -33,6 +33,14 @@ def test_a_faster_network_leaves_computation_and_host_time(chimera: Any) -> None
     assert fast == pytest.approx(4 * 3e-3 + host + messages / 4)
 
 
+def test_devices_of_a_host_share_cores(chimera: Any) -> None:
+    """GPipe, D = 2, N = 2, F = 1, B = 2 ms on one core: all 12 ms of work one after another or at half pace."""
+    shape = ("simulate", "gpipe", "--stages", 2, "--microbatches", 2, *UNIFORM, "--cores", 1, "--json")
+    document = chimera(*shape).document
+    assert document["iteration_s"] == pytest.approx(0.012)
+    assert any("2 devices share 1 cores" in line for line in document["assumptions"])
+
+
 def test_what_was_changed_is_said(chimera: Any) -> None:
     changes = ("--slow-link", "0-1=3", "--faster-network", 2, *JITTER, "--stragglers", "0.1=1.5")
     document = chimera("simulate", "gpipe", *FOUR, *UNIFORM, *LINKS, *changes, "--json").document
@@ -51,6 +59,7 @@ def test_what_was_changed_is_said(chimera: Any) -> None:
         (("--slow-link", "1-1=3"), "link to itself", "0-1"),
         (("--slow-link", "0-1=0.5"), "not slower", "1 or more"),
         (("--faster-network", 0), "is none", "above 0"),
+        (("--cores", 0), "compute nothing", "1 or more"),
         (("--jitter", "5%"), "nothing is drawn", "--samples"),
         (("--jitter", "0.05", "--samples", 9), "not a percentage", "5%"),
         (("--stragglers", "0.1=1.5"), "nothing is drawn", "--samples"),

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from simulator import Profile, simulate
-from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, SizeCost
-from simulator.reasons.closed_form import ClosedForm, Undefined, closed_form, critical_counts
+from simulator.conditions import Conditions
+from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
+from simulator.reasons.closed_form import ClosedForm, Undefined, closed_form, critical_counts, differences
 
 
 def test_figure_6() -> None:
@@ -60,7 +61,7 @@ def test_every_part_by_hand() -> None:
         "by hand", (layer,), per_stage=True, links={"local": LinkCost(100, 1e9)}, all_reduce=AllReduceCost(500, 1e9)
     )
     schedule = build("chimera", stages=4, microbatches=4, recompute=True)
-    assert closed_form(schedule, profile, width=2) == (44_900, 4, 6, 1000, 3000, 1100, 11_900)
+    assert closed_form(schedule, profile, Conditions(width=2)) == (44_900, 4, 6, 1000, 3000, 1100, 11_900)
 
 
 @pytest.mark.parametrize("latency", [0, 100, 700, 5000])
@@ -84,7 +85,7 @@ def both(schedule: Schedule, latency: int) -> tuple[int, int]:
     """The formula's time and the simulator's."""
     reduce = AllReduceCost(latency, algorithm="rabenseifner")
     profile = replace(Profile.uniform(forward=1000, backward=1000), all_reduce=reduce)
-    found = closed_form(schedule, profile, width=2)
+    found = closed_form(schedule, profile, Conditions(width=2))
     assert isinstance(found, ClosedForm)
     return found.total_ns, simulate(schedule, profile, width=2).timeline.end_ns
 
@@ -106,3 +107,41 @@ def test_undefined(name: str, stages: int, microbatches: int, options: dict[str,
 def test_short_backwards_are_undefined() -> None:
     found = closed_form(build("gpipe", stages=2, microbatches=2), Profile.uniform(forward=2, backward=1))
     assert isinstance(found, Undefined)
+
+
+def test_a_partition_is_counted_by_its_slowest_stage() -> None:
+    """Layers of F = B = 10 cut 3 + 1, GPipe, D = N = 2: (N+D-1) forwards and backwards of 30 each."""
+    layer = LayerCost("layer", (SizeCost(1, 10, 10),))
+    found = closed_form(build("gpipe", stages=2, microbatches=2), Profile("four", (layer,) * 4), Conditions(partition=(3, 1)))
+    assert isinstance(found, ClosedForm) and found.total_ns == 3 * (30 + 30)
+
+
+def test_slow_devices_are_undefined() -> None:
+    found = closed_form(build("gpipe", stages=2, microbatches=2), Profile.uniform(), Conditions(slow_devices={1: 2.0}))
+    assert isinstance(found, Undefined) and "slow devices" in found.reason
+
+
+LINKED = replace(Profile.uniform(), links={"local": LinkCost(1000)})
+
+
+@pytest.mark.parametrize(
+    ("profile", "conditions", "words"),
+    [
+        (Profile.uniform(), Conditions(), []),
+        (Profile.uniform(p2p=5), Conditions(), ["behind every action"]),
+        (LINKED, Conditions(), ["behind every action", "wait for the one before"]),
+        (Profile.uniform(), Conditions(semantics="rendezvous"), ["rendezvous messages"]),
+        (replace(Profile.uniform(), overheads=Overheads(dispatch_ns=5)), Conditions(), ["host time"]),
+        (replace(Profile.uniform(), optimizer=OptimizerCost(constant_ns=5)), Conditions(), ["optimizer steps"]),
+        (
+            replace(Profile.uniform(), all_reduce=AllReduceCost(5, algorithm="tree")),
+            Conditions(),
+            ["beside computation", "the profile, tree"],
+        ),
+        (replace(Profile.uniform(), cores=1), Conditions(), ["share cores"]),
+    ],
+)
+def test_only_what_it_leaves_out_here_is_named(profile: Profile, conditions: Conditions, words: list[str]) -> None:
+    found = differences(build("chimera", stages=4, microbatches=4), profile, conditions)
+    assert len(found) == len(words)
+    assert all(word in text for word, text in zip(words, found, strict=True))

@@ -10,23 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.lowering import lower
 from pipeline.schedules import build, catalogue
 from simulator import Profile
-from simulator.costs.durations import Durations
+from simulator.conditions import Conditions, workload_under
 from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
 from simulator.events import engine as reference
+from simulator.events.engine import TRANSPORTS, Transport
 from simulator.reasons.critical_path import critical_path
 from simulator.reasons.time_shares import device_shares
 from simulator.workload import Workload
 
 
-def workload_of(name: str, stages: int, microbatches: int, profile: Profile, width: int = 1) -> Workload:
-    try:
-        schedule = build(name, stages=stages, microbatches=microbatches)
-    except InputError as refusal:
-        pytest.skip(str(refusal))
-    return Workload(lower(schedule, width=width), profile, Durations(schedule, profile), width)
+def workload_of(
+    name: str, stages: int, microbatches: int, profile: Profile, width: int = 1, semantics: Transport = "buffered"
+) -> Workload:
+    schedule = build(name, stages=stages, microbatches=microbatches)
+    return workload_under(schedule, profile, Conditions(width=width, semantics=semantics))
 
 
 small = st.integers(0, 2000)
@@ -47,19 +46,26 @@ profiles = st.builds(
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in catalogue() if not entry.reads_file])
-@settings(max_examples=15, deadline=None)
-@given(profile=profiles, width=st.integers(1, 2), shape=st.sampled_from([(2, 4), (4, 4), (4, 8)]))
-def test_path_and_shares_cover_the_iteration(name: str, profile: Profile, width: int, shape: tuple[int, int]) -> None:
+@settings(max_examples=25, deadline=None)
+@given(
+    profile=profiles,
+    width=st.integers(1, 2),
+    shape=st.sampled_from([(2, 4), (4, 4), (4, 8)]),
+    semantics=st.sampled_from(TRANSPORTS),
+)
+def test_path_and_shares_cover_the_iteration(
+    name: str, profile: Profile, width: int, shape: tuple[int, int], semantics: Transport
+) -> None:
     try:
-        workload = workload_of(name, *shape, profile, width)
-    except pytest.skip.Exception:
-        return
-    times = reference.run(workload)
-    path = critical_path(workload, times)
+        workload = workload_of(name, *shape, profile, width, semantics)
+    except InputError:
+        return  # not every schedule has every shape
+    times = reference.run(workload, None, semantics)
+    path = critical_path(workload, times, semantics)
     assert sum(piece.end_ns - piece.start_ns for piece in path) == times.end_ns
     assert all(before.end_ns == after.start_ns for before, after in pairwise(path))
     assert all(piece.waited_for for piece in path[1:])
-    for shares in device_shares(workload, times):
+    for shares in device_shares(workload, times, semantics):
         assert sum(shares.named().values()) == times.end_ns
         assert min(shares.named().values()) >= 0
         assert sum(shares.waited_for.values()) == shares.wait_forward + shares.wait_backward + shares.transfer
@@ -101,10 +107,44 @@ def test_a_queue_on_the_link_is_the_reason() -> None:
     assert [(piece.subject, piece.start_ns, piece.end_ns) for piece in held[:1]] == [("1RECV_F1", 60, 110)]
 
 
-def test_blocking_messages_are_refused() -> None:
-    from pipeline.soundness.repair import rendezvous_safe
+def test_a_rendezvous_by_hand() -> None:
+    """Two stages, two micro-batches, F = 1, B = 2, messages 1 (units of 10 ns), GPipe, sends that hold.
 
-    schedule, profile = build("dapple", stages=4, microbatches=4), Profile.uniform(p2p="1ms")
-    workload = Workload(rendezvous_safe(lower(schedule)), profile, Durations(schedule, profile))
+    Device 0: F0 0-1, holds until its message has crossed, 2, F1 2-3, holds until device 1 has computed
+    F0 (2-3) and the message has crossed, 4. Device 1: F1 4-5, B0 5-7, holds until 8, B1 8-10, holds
+    until 11. Device 0: B0 8-10; then it takes the second gradient, 10-11, and B1 ends at 13. Both are
+    ready for the second messages at 3 and at 10: then the sender counts.
+    """
+    workload = workload_of("gpipe", 2, 2, Profile.uniform(forward=10, backward=20, p2p=10), 1, "rendezvous")
+    times = reference.run(workload, None, "rendezvous")
+    assert times.end_ns == 130
+    path = critical_path(workload, times, "rendezvous")
+    assert [(piece.kind, piece.device, piece.subject, piece.start_ns, piece.end_ns) for piece in path] == [
+        ("compute", 0, "0F0", 0, 10),
+        ("message", 0, "1RECV_F0", 10, 20),
+        ("compute", 0, "0F1", 20, 30),
+        ("message", 0, "1RECV_F1", 30, 40),
+        ("compute", 1, "1F1", 40, 50),
+        ("compute", 1, "1B0", 50, 70),
+        ("message", 1, "0RECV_B0", 70, 80),
+        ("compute", 1, "1B1", 80, 100),
+        ("message", 1, "0RECV_B1", 100, 110),
+        ("compute", 0, "0B1", 110, 130),
+    ]
+    first, second = device_shares(workload, times, "rendezvous")
+    assert (first.compute, first.transfer, first.wait_backward) == (60, 40, 30)
+    assert (second.start_up, second.transfer, second.drain) == (20, 30, 20)
+
+
+def test_a_receive_at_the_head_of_a_stream_is_the_reason() -> None:
+    """Interleaved schedules of early receives: what is ready waits behind a receive whose data are still to come."""
+    profile = Profile.uniform(forward="1ms", backward="2ms", p2p="100us")
+    workload = workload_of("interleaved", 4, 8, profile, 1, "stream")
+    path = critical_path(workload, reference.run(workload, None, "stream"), "stream")
+    assert any("stream, held by" in piece.waited_for for piece in path)
+
+
+def test_times_of_another_transport_are_refused() -> None:
+    workload = workload_of("dapple", 4, 4, Profile.uniform(p2p="1ms"), 1, "rendezvous")
     with pytest.raises(InputError, match="buffered"):
         critical_path(workload, reference.run(workload, None, "rendezvous"))

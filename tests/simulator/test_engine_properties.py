@@ -159,6 +159,21 @@ def test_nothing_is_faster_than_the_lower_bound(schedule: Schedule, link: LinkCo
     assert prediction.lower_bound_s <= prediction.metrics.pipeline_ns / 1e9
 
 
+@settings(max_examples=60, deadline=None)
+@given(schedule=schedules, slow=st.lists(st.floats(1, 4), min_size=8, max_size=8))
+def test_nothing_is_faster_than_the_lower_bound_of_slow_devices(schedule: Schedule, slow: list[float]) -> None:
+    factors = {device: slow[device % 8] for device in range(schedule.devices)}
+    prediction = simulate(schedule, Profile.uniform(forward=1000, backward=2000), slow_devices=factors)
+    assert prediction.lower_bound_s <= prediction.metrics.pipeline_ns / 1e9
+
+
+def test_slow_devices_take_the_less_of_the_work_the_slower_they_are() -> None:
+    """24 ms of work on two devices, one half as fast: 16 and 8 of it, in 16 ms; both half as fast: 24 ms."""
+    schedule, profile = build("gpipe", stages=2, microbatches=4), Profile.uniform(forward="1ms", backward="2ms")
+    bounds = [simulate(schedule, profile, slow_devices=slow).lower_bound_s for slow in ({1: 2.0}, {0: 2.0, 1: 2.0})]
+    assert bounds == [pytest.approx(0.016, abs=1e-7), pytest.approx(0.024, abs=1e-7)]
+
+
 def test_lower_bound_is_reached_by_one_device_and_by_one_microbatch() -> None:
     profile = Profile.uniform(forward=1000, backward=2000)
     assert simulate(build("gpipe", stages=1, microbatches=5), profile).lower_bound_s == 15e-6

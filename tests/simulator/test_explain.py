@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.lowering import Receives
 from pipeline.schedules import build
 from simulator import Profile, simulate
 from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, Overheads, SizeCost, Topology
+from simulator.events.engine import Transport
 from simulator.reasons.explain import Explanation, explain_prediction
 
 BASE = Profile.uniform(forward=1000, backward=2000)
@@ -59,6 +61,24 @@ def test_a_shared_nic_limits_where_all_reduces_take_turns_at_it() -> None:
     assert found.limit == "network" and "NIC" in found.evidence
     assert found.losses.network > 4 * 16_000
     assert found.path_ns()["all-reduce"] > 6 * 16_000
+
+
+@pytest.mark.parametrize(("receives", "cost_ns"), [("early", 5_900_000), ("late", 0)])
+def test_head_of_line_blocking_is_what_a_stream_costs(receives: Receives, cost_ns: int) -> None:
+    """docs/simulating.md: 67.4 ms with early receives, 61.5 ms with late ones as with buffered messages."""
+    schedule, profile = build("interleaved", stages=8, microbatches=16), Profile.uniform(forward="1ms", backward="2ms", p2p="100us")
+    found = explain_prediction(simulate(schedule, profile, semantics="stream", receives=receives))
+    assert found.losses.transport == cost_ns
+    assert sum(found.losses) == found.iteration_ns == sum(found.path_ns().values())
+
+
+@pytest.mark.parametrize("semantics", ["rendezvous", "batched"])
+def test_sends_that_wait_for_their_receives_limit(semantics: Transport) -> None:
+    """The same plan takes 61.5 ms where nobody waits; all above that is what waiting costs."""
+    schedule, profile = build("interleaved", stages=8, microbatches=16), Profile.uniform(forward="1ms", backward="2ms", p2p="100us")
+    found = explain_prediction(simulate(schedule, profile, semantics=semantics))
+    assert found.limit == "transport"
+    assert found.losses.transport == found.iteration_ns - 61_500_000
 
 
 def test_unequal_stages_are_imbalance() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.lowering import lower
 from pipeline.schedules import build
-from simulator import Profile, predict, simulate
+from simulator import Profile, conditions, simulate
 from simulator.compiled.longest_path import CompiledWorkload
 from simulator.costs.durations import Durations
 from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
@@ -45,7 +45,7 @@ SCHEDULES = [
 
 
 def forget() -> None:
-    predict.PLANS.clear()
+    conditions.PLANS.clear()
     STRUCTURES.clear()
 
 
@@ -80,7 +80,7 @@ def test_an_equal_schedule_is_not_lowered_again_and_an_unequal_one_is() -> None:
     other = replace(first, recompute=True)
     for schedule in (first, again, other):
         simulate(schedule, Profile.uniform())
-    assert len(predict.PLANS) == len(STRUCTURES) == 2
+    assert len(conditions.PLANS) == len(STRUCTURES) == 2
 
 
 def test_the_longest_unused_goes_first_and_the_too_heavy_is_not_kept() -> None:

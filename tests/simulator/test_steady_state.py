@@ -16,7 +16,7 @@ from pipeline.soundness.deadlock import check_waits
 from pipeline.unroll import unrolled, unrolled_plan
 from simulator import Profile, simulate
 from simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
-from simulator.predict import Engine
+from simulator.engines import Engine
 
 ASYNCHRONOUS = ["pipedream", "pipedream-2bw"]
 ENGINES: tuple[Engine, ...] = ("simpy", "compiled")
