@@ -21,10 +21,10 @@ from pipeline.schedules import build
 from simulator import Profile, simulate
 from simulator.compiled.longest_path import CompiledWorkload
 from simulator.costs.durations import Durations
+from simulator.draws.sampling import draw
 from simulator.events import engine as reference
-from simulator.memory import memory_peaks
+from simulator.memory.events import memory_peaks
 from simulator.predicted_timeline import predicted_timeline
-from simulator.sampling import draw
 from simulator.workload import Workload
 
 

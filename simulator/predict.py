@@ -15,17 +15,17 @@ from simulator.assumptions import assumptions
 from simulator.collector import collector_paused
 from simulator.conditions import Conditions, check, unrolled_workload, workload_under
 from simulator.costs.profile import Profile
+from simulator.draws.intervals import sampled
+from simulator.draws.sampling import has_jitter
 from simulator.engines import Engine, check_engine, compiled_if, engine_for
 from simulator.events import engine as reference
 from simulator.events.engine import Transport
 from simulator.events.sharing import sharing_reason
-from simulator.inflight import peak_activations, weights_copies
-from simulator.intervals import sampled
 from simulator.large import large_prediction
+from simulator.memory.inflight import peak_activations, weights_copies
 from simulator.predicted_timeline import predicted_timeline
 from simulator.prediction import Prediction
 from simulator.reasons.bounds import lower_bound_ns
-from simulator.sampling import has_jitter
 from simulator.steady_state import SteadyState, iterations_for, steady_state
 from simulator.workload import Workload
 

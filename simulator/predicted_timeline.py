@@ -11,7 +11,7 @@ from pipeline.metrics import Metrics, judge
 from pipeline.timeline import Timeline
 from simulator.assumptions import has_memory
 from simulator.collector import collector_paused
-from simulator.memory import memory_events, memory_peaks
+from simulator.memory.events import memory_events, memory_peaks
 from simulator.times import Times, computed_of, timeline_of
 from simulator.workload import Workload
 

@@ -81,7 +81,7 @@ def beats_key(predictions: list[Prediction]) -> dict[str, Any]:
 
 
 def _beats(ours: Prediction, theirs: Prediction) -> float:
-    from simulator.intervals import beats
+    from simulator.draws.intervals import beats
 
     return beats(ours.draws_ns or (), theirs.draws_ns or ())
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.models.layer import Layer
-from pipeline.models.transformer import transformer_blocks
+from pipeline.models.transformer import Transformer, transformer_blocks
 
 SEGMENTS = 2
 """sentences of a sample: rows of the segment embedding, and classes of the head that says whether one follows the other"""
@@ -17,7 +17,7 @@ SPECIAL_TOKENS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class BERT:
+class BERT(Transformer):
     """Token, position and segment embeddings with their norm, post-norm blocks, and both pre-training heads.
 
     The head is a pooler (hidden^2 + hidden) with its two-way classifier (2 hidden + 2), and for the
@@ -26,14 +26,6 @@ class BERT:
     512 positions these are the 669,790,012 parameters of the Chimera paper, to the last one. No dropout.
     """
 
-    name: str
-    blocks: int
-    hidden: int
-    heads: int
-    sequence: int
-    vocabulary: int
-    positions: int = 0
-    """rows of the position embedding; 0 means `sequence`"""
     family: Literal["bert"] = "bert"
 
 

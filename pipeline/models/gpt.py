@@ -8,25 +8,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.models.layer import Layer
-from pipeline.models.transformer import transformer_blocks
+from pipeline.models.transformer import Transformer, transformer_blocks
 
 
 @dataclass(frozen=True, slots=True)
-class GPT:
+class GPT(Transformer):
     """Embeddings, pre-norm blocks, final norm and a projection to the vocabulary.
 
     The head does not share the embedding's weights, as first and last stage live on different
     devices: vocabulary x hidden parameters more than models with tied embeddings are quoted with.
     """
 
-    name: str
-    blocks: int
-    hidden: int
-    heads: int
-    sequence: int
-    vocabulary: int
-    positions: int = 0
-    """rows of the position embedding; 0 means `sequence`"""
     family: Literal["gpt"] = "gpt"
 
 

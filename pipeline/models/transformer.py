@@ -1,10 +1,26 @@
-"""What the blocks of all transformers have in common, decoder or encoder."""
+"""What all transformers have in common, decoder or encoder: their numbers and their blocks."""
 
 from __future__ import annotations
 
-__all__ = ["transformer_blocks"]
+__all__ = ["Transformer", "transformer_blocks"]
+
+from dataclasses import dataclass
 
 from pipeline.models.layer import Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Transformer:
+    """The numbers of one; what stands before and behind its blocks is the family's."""
+
+    name: str
+    blocks: int
+    hidden: int
+    heads: int
+    sequence: int
+    vocabulary: int
+    positions: int = 0
+    """rows of the position embedding; 0 means `sequence`"""
 
 
 def transformer_blocks(count: int, *, hidden: int, heads: int, sequence: int) -> tuple[Layer, ...]:

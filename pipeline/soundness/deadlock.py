@@ -1,10 +1,9 @@
 """Does a plan run to its end? Replays it, without time, under what a transport guarantees.
 
-| semantics | SEND | RECV | models |
-|---|---|---|---|
-| buffered | never waits | never waits: its consumer waits for the data | gloo with small payloads, the simulator's default |
-| rendezvous | waits at its place until the peer stands at the matching RECV | waits until the peer stands at its SEND | NCCL's ungrouped send and recv, large payloads |
-| batched | as rendezvous, but a maximal run of adjacent SENDs and RECVs of a device with one peer and of one replica is one group | same | `batch_isend_irecv` per peer and communicator |
+Buffered: neither SEND nor RECV waits, a consumer waits for its data; as gloo with small payloads.
+Rendezvous: each waits at its place until the peer stands at the counterpart; as NCCL's ungrouped send
+and recv, and large payloads. Batched: the same, but a maximal run of adjacent SENDs and RECVs of a
+device with one peer and of one replica is one group; as `batch_isend_irecv` per peer and communicator.
 
 The members of a group are posted together. A member is served as soon as its counterpart is posted
 too, in whatever group that stands; the device goes on when all members of its group are served.

@@ -21,8 +21,8 @@ from pipeline.errors import InputError
 from simulator.compiled.graph import ALONE, Graph, Moments, graph_of
 from simulator.compiled.levels import Weights, walk_levels, walk_nodes
 from simulator.contention import contention
+from simulator.draws.sampling import varies_between_devices
 from simulator.events import engine as reference
-from simulator.sampling import varies_between_devices
 from simulator.times import Times
 from simulator.workload import STEP, Workload
 
@@ -68,7 +68,7 @@ class CompiledWorkload:
         codes = np.fromiter((op.code for ops in workload.ops for op in ops), np.int64)
         steps = self.graph.ends[codes == STEP]
         self._drawable = np.concatenate([self.graph.computed, steps, self.graph.arrived.nodes, self.graph.reduced])
-        """the nodes whose durations `simulator.sampling.draw` draws, in the order of its columns"""
+        """the nodes whose durations `simulator.draws.sampling.draw` draws, in the order of its columns"""
 
     def _cost(self, workload: Workload) -> None:
         """Durations of the nodes and sums on the edges; raises OverflowError for those that might add up to too much."""
@@ -84,7 +84,7 @@ class CompiledWorkload:
         self._base = durations + self._weights.both
 
     def iteration_ns(self, work_ns: Integers) -> Integers:
-        """Iteration times for samples of durations, shape (samples, columns): see `simulator.sampling.draw`."""
+        """Iteration times for samples of durations, shape (samples, columns): see `simulator.draws.sampling.draw`."""
         if len(work_ns) == 1:
             values, nodes = self._base.copy(), self._drawable[: work_ns.shape[1]]
             values[nodes] = work_ns[0] + self._weights.both[nodes]

@@ -45,7 +45,7 @@ Steps = Generator[simpy.Event, Any, None]
 
 
 Transport = Literal[Semantics, "stream"]
-"""What a transport makes wait: as `pipeline.soundness.deadlock` has it, or a communication stream a device (`simulator.events.streams`)."""
+"""What a transport makes wait: `pipeline.soundness.deadlock`, or one stream a device (`simulator.events.streams`)."""
 TRANSPORTS: tuple[Transport, ...] = (*get_args(Semantics), "stream")
 
 
@@ -144,7 +144,7 @@ class _Run:
 
     def _ahead(self, device: int) -> Steps:
         """The same where nothing contends: only what another device has not sent or launched yet stops it."""
-        # Fields of messages by number, here and in `simulator.memory`: twice as fast as by name.
+        # Fields of messages by number, here and in `simulator.memory.events`: twice as fast as by name.
         times, messages, waiting = self.times, self.workload.messages, self.waiting
         starts, ends, work = times.starts[device], times.ends[device], self.work_ns[device]
         arrived, needed, posted, sent = times.arrived, times.needed, times.posted, times.sent

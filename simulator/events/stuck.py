@@ -17,7 +17,8 @@ def deadlock(
     workload: Workload, times: Times, position: Sequence[int], all_reduces: AllReduces, streams: Streams | None
 ) -> DeadlockError:
     """Of devices that stand at `position`, some of them before the end of their rows."""
-    stuck = [(device, row[place]) for device, (row, place) in enumerate(zip(workload.ops, position, strict=True)) if place < len(row)]
+    stands = enumerate(zip(workload.ops, position, strict=True))
+    stuck = [(device, row[place]) for device, (row, place) in stands if place < len(row)]
     waits = []
     for device, op in stuck:
         reason = _reason(op, workload, times, all_reduces, streams)

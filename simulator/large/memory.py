@@ -1,8 +1,8 @@
 """The peaks of very large schedules, recounted in numpy instead of event by event.
 
-The rules are those of `simulator.memory`. What changes at one moment and in one direction is added
+The rules are those of `simulator.memory.events`. What changes at one moment and in one direction is added
 up before the peak is looked for, which changes no maximum: six changes an action are left, in the
-order in which `simulator.memory` writes them down.
+order in which `simulator.memory.events` writes them down.
 """
 
 from __future__ import annotations

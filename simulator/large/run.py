@@ -55,7 +55,7 @@ class LargeRun:
         return judge(list(computed), self.iteration_ns, peaks or (), samples_per_iteration)
 
     def peak_activations(self) -> tuple[float, ...]:
-        """As `simulator.inflight.peak_activations` counts them."""
+        """As `simulator.memory.inflight.peak_activations` counts them."""
         kind, first = self.arrays.kind, self.arrays.first.tolist()
         stored = (kind == _F).astype(np.int64)
         released = ((kind == _B) | (kind == _W)).astype(np.int64)

@@ -13,7 +13,7 @@ from pipeline.units import format_ns
 from simulator.conditions import workload_under
 from simulator.engines import times_of
 from simulator.events.engine import Transport
-from simulator.memory import memory_events
+from simulator.memory.events import memory_events
 from simulator.prediction import Prediction
 from simulator.reasons.critical_path import Piece, PieceKind, critical_path
 from simulator.reasons.limits import Limit, Losses, losses

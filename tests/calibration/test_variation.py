@@ -11,8 +11,8 @@ from calibration.variation import variation
 from pipeline.lowering import lower
 from simulator.costs.durations import Durations
 from simulator.costs.profile import AllReduceCost, Jitter, LayerCost, LinkCost, OptimizerCost, Profile, SizeCost
+from simulator.draws.sampling import draw, drawn
 from simulator.events import engine
-from simulator.sampling import draw, drawn
 from simulator.times import timeline_of
 from simulator.workload import Workload
 

@@ -7,42 +7,13 @@ from itertools import product
 
 import pytest
 
-from pipeline.actions import COMMUNICATION, RECEIVES, SENDS, Action, Kind, Overlap, parse_action
+from pipeline.actions import COMMUNICATION, RECEIVES, SENDS, Action, Kind, Overlap
 from pipeline.checks import check_plan
 from pipeline.errors import DeadlockError, InputError, ScheduleError
 from pipeline.lowering import lower
 from pipeline.schedule import Plan, Schedule
-from pipeline.schedules import build, catalogue
-
-
-def schedule_of(*rows: str, placement: tuple[tuple[int, ...], ...] | None = None, **fields: object) -> Schedule:
-    """A schedule written as text, one row of actions a device; one stage a device unless placed otherwise."""
-    actions = tuple(tuple(map(parse_action, row.split())) for row in rows)
-    parts = [part for row in actions for action in row for part in action.parts]
-    stages = 1 + max(part.stage for part in parts)
-    microbatches = 1 + max(m for part in parts for m in part.microbatches)
-    return Schedule(
-        name="by hand",
-        stages=stages,
-        devices=len(rows),
-        microbatches=microbatches,
-        placement=placement or (tuple(range(stages)),),
-        replica_of=tuple(fields.pop("replica_of", (0,) * microbatches)),  # type: ignore[arg-type]
-        actions=actions,
-        **fields,  # type: ignore[arg-type]
-    )
-
-
-def everything() -> list[object]:
-    """Every schedule of the catalogue at a few sizes it admits, with each way to synchronise."""
-    cases = []
-    for item, devices, microbatches in product(catalogue(), (2, 4), (4, 8)):
-        try:
-            schedule = build(item.name, stages=devices, microbatches=microbatches)
-        except InputError:
-            continue
-        cases.append(pytest.param(schedule, id=f"{item.name}-{devices}-{microbatches}"))
-    return cases
+from pipeline.schedules import build
+from tests.pipeline.by_hand import everything, schedule_of
 
 
 def text(row: tuple[object, ...]) -> str:

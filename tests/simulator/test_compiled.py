@@ -18,9 +18,9 @@ from simulator import Profile, simulate
 from simulator.compiled.longest_path import CompiledWorkload
 from simulator.costs.durations import Durations
 from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
+from simulator.draws.sampling import as_rows, draw
 from simulator.engines import Engine
 from simulator.events import engine as reference
-from simulator.sampling import as_rows, draw
 from simulator.workload import Workload
 
 schedules = st.one_of(

@@ -14,7 +14,7 @@ from pipeline.schedules import build
 from pipeline.timeline import Timeline
 from simulator import Profile, simulate
 from simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
-from simulator.memory import memory_peak
+from simulator.memory.events import memory_peak
 
 FRAMEWORK, INPUT = 1_000_000, 7
 COST = SizeCost(

@@ -16,7 +16,7 @@ from pipeline.schedules import build
 from simulator import Profile, simulate
 from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
 from simulator.events.engine import Transport
-from simulator.memory import memory_peak
+from simulator.memory.events import memory_peak
 from tests.strategies import schedules
 
 sizes = st.integers(0, 900)

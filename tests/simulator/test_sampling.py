@@ -20,9 +20,9 @@ from simulator.contention import contention
 from simulator.costs.durations import Durations
 from simulator.costs.profile import AllReduceCost, Jitter, LayerCost, LinkCost, OptimizerCost, SizeCost
 from simulator.costs.profile_file import document, parse
+from simulator.draws.intervals import beats
+from simulator.draws.sampling import draw, drawn
 from simulator.events import engine as reference
-from simulator.intervals import beats
-from simulator.sampling import draw, drawn
 from simulator.workload import Workload
 
 PLAIN = Profile.uniform(forward=1000, backward=2000, p2p=500)

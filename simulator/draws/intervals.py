@@ -12,10 +12,10 @@ import numpy as np
 
 from pipeline.timeline import Timeline
 from simulator.compiled.longest_path import CompiledWorkload
+from simulator.draws.sampling import draw, drawn
 from simulator.events import engine as reference
 from simulator.events.engine import Transport
 from simulator.predicted_timeline import predicted_timeline
-from simulator.sampling import draw, drawn
 from simulator.workload import Workload
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from pipeline.actions import Action, Kind
 from pipeline.schedule import Schedule
 from simulator.costs.durations import Durations, share_of
-from simulator.inflight import WeightVersions
+from simulator.memory.inflight import WeightVersions
 
 # Looking a member up in its class costs several times as much as a module's name.
 _F, _I, _W = Kind.F, Kind.I, Kind.W

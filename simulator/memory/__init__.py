@@ -1,0 +1,1 @@
+"""What devices hold, event by event, and how many activations and weights that is."""
