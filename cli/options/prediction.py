@@ -58,7 +58,8 @@ class PredictionOptions:
         Receives | None, typer.Option("--receives", help="With --semantics stream: whether receives are posted early or late.")
     ] = None
     engine: Annotated[
-        Engine | None, typer.Option("--engine", help="simpy (the reference, and the default), compiled, or auto (the default from 200,000 computations).")
+        Engine | None,
+        typer.Option("--engine", help="simpy (reference, default), compiled, or auto (default from 200,000 computations)."),
     ] = None
     partition: Annotated[str | None, PARTITION] = None
     samples: Annotated[int, typer.Option("--samples", help="Draws from the profile's jitter, for an interval.")] = 0
@@ -125,4 +126,6 @@ def _transport(how: PredictionOptions) -> tuple[str, ...]:
         when = "if messages took no time" if how.receives is not Receives.LATE else "when messages take their time"
         order = f"served in the order in which they would be sent {when}"
         return (f"one communication stream a device, its messages {order}",)
-    return () if how.semantics is Semantics.BUFFERED else (f"messages are {how.semantics.value}: sends and receives wait for each other",)
+    if how.semantics is Semantics.BUFFERED:
+        return ()
+    return (f"messages are {how.semantics.value}: sends and receives wait for each other",)

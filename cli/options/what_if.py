@@ -31,7 +31,8 @@ class WhatIfOptions:
     slow_link: Annotated[
         list[str],
         typer.Option(
-            "--slow-link", metavar="A-B=FACTOR", help="What if the link between two devices were FACTOR times as slow, for messages and all-reduces; repeatable."
+            "--slow-link", metavar="A-B=FACTOR",
+            help="What if the link between two devices were FACTOR times as slow, for messages and all-reduces; repeatable.",
         ),
     ] = field(default_factory=list)
     faster_network: Annotated[
@@ -42,7 +43,8 @@ class WhatIfOptions:
         int | None, typer.Option("--cores", metavar="C", help="What if the devices of a host shared C cores.")
     ] = None
     jitter: Annotated[
-        str | None, typer.Option("--jitter", metavar="PERCENT", help="What if everything varied by so much, such as 5%; with --samples.")
+        str | None,
+        typer.Option("--jitter", metavar="PERCENT", help="What if everything varied by so much, such as 5%; with --samples."),
     ] = None
     stragglers: Annotated[
         str | None,

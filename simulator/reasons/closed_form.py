@@ -4,7 +4,8 @@ T = (F + p2p) C_f + (B + p2p) C_b + max_i unoverlapped_allreduce(i), with C_f fo
 backwards on the critical path, p2p = alpha + beta L and Rabenseifner's all-reduce. It assumes equal
 stages (here: as slow as the slowest), a message behind every action of the critical path, links
 that never queue, no host time, and all-reduces that hide in bubbles only (the simulator's proceed
-beside computation too, at the profile's slowdown); optimizer steps are not in it. B is 2 F in the paper (3 F with recomputation), here the profile's.
+beside computation too, at the profile's slowdown); optimizer steps are not in it. B is 2 F in the
+paper (3 F with recomputation), here the profile's.
 """
 
 from __future__ import annotations
