@@ -7,7 +7,7 @@ so that its stage agrees with the pipelined runs.
 
 from __future__ import annotations
 
-__all__ = ["Measurements", "fit_profile"]
+__all__ = ["Measurements", "fit_profile", "optimizer_cost"]
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -43,6 +43,8 @@ _TIMES = (
     ("backward_weight_ns", Kind.W, "backward"),
 )
 """field of a SizeCost, the action that shows it in place, and the isolated time by which layers share it"""
+_UNEQUAL = 2.0
+"""between stages of sizes that differ less, the constant of a line would be noise"""
 _STATE_BYTES = {"adamw": 8.0, "sgd": 0.0}
 
 
@@ -77,7 +79,7 @@ def fit_profile(name: str, found: Measurements, provenance: Mapping[str, object]
         input_bytes_per_sample=input_bytes(found.config),
         links={"local": _link(found, gap)},
         all_reduce=_all_reduce(found),
-        optimizer=_optimizer(found),
+        optimizer=optimizer_cost(found),
         overheads=Overheads(dispatch_ns=gap, iteration_ns=round(median(in_place.tails))),
         locality=locality,
         jitter=variation(in_place),
@@ -212,13 +214,25 @@ def _reduce_scales(found: Measurements, lines: Mapping[int, Line]) -> dict[int, 
     return {group: median(ratios[group]) if group in ratios else usual for group in lines}
 
 
-def _optimizer(found: Measurements) -> OptimizerCost:
-    """Nanoseconds per parameter over all stages stepped in place."""
+def optimizer_cost(found: Measurements) -> OptimizerCost:
+    """A step's cost by parameters, in place: a line where the stages' sizes tell its ends apart, else a rate alone."""
     described = layers(found.config)
-    parameters = {stage: sum(described[index].parameters for index in members) for stage, members in enumerate(found.cuts)}
-    rates = [median(times) / parameters[stage] for stage, times in found.in_place.steps.items() if parameters[stage]]
-    return OptimizerCost(
-        ns_per_parameter=median(rates) if rates else 0.0,
-        state_bytes_per_parameter=_STATE_BYTES[found.optimizer],
-        gradient_bytes_per_parameter=float(_PARAMETER_BYTES),
+    sizes = [sum(described[index].parameters for index in members) for members in found.cuts]
+    steps = _by_size(sizes, found.in_place.steps)
+    kept = OptimizerCost(
+        state_bytes_per_parameter=_STATE_BYTES[found.optimizer], gradient_bytes_per_parameter=float(_PARAMETER_BYTES)
     )
+    if steps and max(steps) > _UNEQUAL * min(steps):
+        line = fit_line(steps)
+        return replace(kept, constant_ns=round(line.alpha_ns), ns_per_parameter=line.beta_ns_per_byte)
+    rates = [median(times) / size for size, times in steps.items()]
+    return replace(kept, ns_per_parameter=median(rates) if rates else 0.0)
+
+
+def _by_size(sizes: Sequence[int], steps: Mapping[int, Sequence[int]]) -> dict[int, list[int]]:
+    """The steps of all stages of so many parameters, together."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for stage, times in steps.items():
+        if sizes[stage]:
+            found[sizes[stage]] += times
+    return found
