@@ -30,7 +30,8 @@ class Observation(NamedTuple):
     """One computation: how long it took, and how long after it could have started it did start.
 
     `split` marks forwards whose backward comes as I and W. `run` and `iteration` count the calls of
-    `observe` and the timelines of all of them.
+    `observe` and the timelines of all of them; `first` says that the device had computed nothing of this
+    stage and kind in this iteration.
     """
 
     stage: int
@@ -44,6 +45,7 @@ class Observation(NamedTuple):
     device: int = 0
     iteration: int = 0
     run: int = 0
+    first: bool = False
 
 
 @dataclass(slots=True)
@@ -96,12 +98,19 @@ def _observations(
 ) -> list[Observation]:
     found = []
     before: Span | None = None
+    done: set[tuple[int, Kind]] = set()
     for span in row:
         if isinstance(action := span.action, Action):
             start, delay = _start(schedule, span, before, ends)
             context, duration = _context(action, before), span.end_ns - span.start_ns
             prepares = action.kind is Kind.F and (action.stage, action.microbatch) in split
-            found.append(Observation(action.stage, action.kind, context, prepares, duration, start, delay, action.microbatch))
+            found.append(
+                Observation(
+                    action.stage, action.kind, context, prepares, duration, start, delay, action.microbatch,
+                    first=action[:2] not in done,
+                )
+            )  # fmt: skip
+            done.add(action[:2])
         before = span
     return found
 

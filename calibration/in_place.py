@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["in_place_times"]
 
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 from statistics import median
 from typing import NamedTuple
 
@@ -12,34 +13,55 @@ from calibration.estimate import Context, InPlace
 from pipeline.actions import Kind
 from simulator.costs.profile import Locality
 
+_BACKWARDS = (Kind.B, Kind.I)
+
 
 class _Case(NamedTuple):
+    """What is expected to take equally long."""
+
+    run: int
+    device: int
     stage: int
     kind: Kind
     context: Context
     split: bool
+    first: bool
 
 
 def in_place_times(in_place: InPlace) -> tuple[Locality, dict[tuple[int, Kind], float]]:
     """The factors of contexts, and per (stage, kind) the time in nanoseconds without any of them.
 
     A factor is the median of the ratios of medians over all pairs of cases that differ in nothing
-    else; without a pair it is 1. What was seen in a context is divided by its factors.
+    else; without a pair it is 1. What was seen in a context is divided by its factors. Those of first
+    computations come first, from pairs of one device and run, then the others, over all devices and runs.
     """
-    times: dict[_Case, list[int]] = defaultdict(list)
+    times: dict[_Case, list[float]] = defaultdict(list)
     for seen in in_place.actions:
-        times[_Case(seen.stage, seen.kind, seen.context, seen.split)].append(seen.duration_ns)
-    medians = {case: median(samples) for case, samples in times.items()}
+        times[_Case(seen.run, seen.device, *seen[:4], seen.first)].append(seen.duration_ns)
+    first = {Kind.F: _first(times, (Kind.F,)), Kind.W: 1.0} | dict.fromkeys(_BACKWARDS, _first(times, _BACKWARDS))
+    warm: dict[_Case, list[float]] = defaultdict(list)
+    for case, samples in times.items():
+        factor = first[case.kind] if case.first else 1.0
+        warm[case._replace(run=0, device=0, first=False)] += [time / factor for time in samples]
+    medians = {case: median(samples) for case, samples in warm.items()}
     locality = Locality(
         forward_after_backward=_factor(medians, Kind.F, context="after-backward"),
         backward_after_own_forward=_factor(medians, Kind.B, context="own-forward"),
         forward_for_split=_split_factor(medians),
+        first_forward=first[Kind.F],
+        first_backward=first[Kind.B],
     )
     pooled: dict[tuple[int, Kind], list[float]] = defaultdict(list)
-    for case, samples in times.items():
+    for case, samples in warm.items():
         factor = _advantage(locality, case)
         pooled[case.stage, case.kind] += [time / factor for time in samples]
     return locality, {key: median(samples) for key, samples in pooled.items()}
+
+
+def _first(times: Mapping[_Case, list[float]], kinds: Collection[Kind]) -> float:
+    """What a first computation takes over a later one of the same kind."""
+    medians = {case: median(samples) for case, samples in times.items() if case.kind in kinds}
+    return _ratio(medians, {case: case._replace(first=False) for case in medians if case.first})
 
 
 def _factor(medians: dict[_Case, float], kind: Kind, context: Context) -> float:

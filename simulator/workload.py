@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from pipeline.actions import Action, Step
+from pipeline.actions import Action, Kind, Step
 from pipeline.schedule import Plan
 from simulator.costs.collectives import all_reduce_ns, cost_among, global_ranks, rounds_of
 from simulator.costs.durations import Durations
@@ -112,11 +112,13 @@ class Workload:
         rows = []
         for ops in self.ops:
             previous: Step | None = None
+            done: set[tuple[int, Kind]] = set()
             row = []
             for op in ops:
                 if op.code is COMPUTE:
-                    row.append(self.durations.compute_in_order_ns(op.action, previous))
+                    row.append(self.durations.compute_in_order_ns(op.action, previous, done))
                     previous = op.action
+                    done.update((part.stage, part.kind) for part in op.action.parts)
                 else:
                     row.append(self.durations.step_ns(op.action.parts[0].stage) if op.code is STEP else 0)
             rows.append(row)

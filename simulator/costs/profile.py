@@ -120,16 +120,22 @@ class Locality:
     forward finds its activations still in the cache. On CPUs both run faster than the same work on
     memory not touched for long (GPipe's forwards, say). A forward whose backward comes in two parts
     arranges for that in every layer, which costs host time. 1 means no difference.
+
+    A device's first forward (backward, whole or for inputs) of a stage in an iteration takes its first
+    factor longer: what else was done between iterations has taken weights and buffers out of the cache.
     """
 
     forward_after_backward: Annotated[float, Gt(0)] = 1.0
     backward_after_own_forward: Annotated[float, Gt(0)] = 1.0
     forward_for_split: Annotated[float, Gt(0)] = 1.0
+    first_forward: Annotated[float, Gt(0)] = 1.0
+    first_backward: Annotated[float, Gt(0)] = 1.0
 
     @property
     def least(self) -> float:
         """The smallest factor that any order of actions can earn."""
-        return min(1.0, self.forward_for_split) * min(1.0, self.forward_after_backward, self.backward_after_own_forward)
+        orders = min(1.0, self.forward_after_backward, self.backward_after_own_forward)
+        return min(1.0, self.forward_for_split) * orders * min(1.0, self.first_forward, self.first_backward)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def refit(machine: Profile, stages: int, partition: tuple[int, ...] | None = Non
 
 @pytest.mark.parametrize("stages", [2, 4])
 @pytest.mark.parametrize("name", ["gpipe", "dapple", "chimera", "zb-h1"])
-@pytest.mark.parametrize("locality", [Locality(), Locality(0.9, 0.95), Locality(0.9, 0.95, 1.1)])
+@pytest.mark.parametrize("locality", [Locality(), Locality(0.9, 0.95), Locality(0.9, 0.95, 1.1), Locality(0.9, 0.95, 1.0, 1.2, 1.1)])
 def test_a_machine_is_recovered_from_its_calibration_runs(stages: int, name: str, locality: Locality) -> None:
     machine = truth(locality=locality)
     schedule = build(name, stages=stages, microbatches=12)  # a configuration that no calibration run has
@@ -90,6 +90,15 @@ def test_layers_keep_their_proportions_and_stages_their_measured_total() -> None
         theirs = [machine.layers[i].costs[0].forward_ns for i in members]
         assert sum(ours) == pytest.approx(sum(theirs), rel=1e-3)
         assert [time / ours[0] for time in ours] == pytest.approx([time / theirs[0] for time in theirs], rel=1e-3)
+
+
+def test_first_computations_are_told_apart_from_warm_ones() -> None:
+    fitted = refit(truth(locality=Locality(first_forward=1.2, first_backward=1.1)), 2)
+    assert fitted.locality.first_forward == pytest.approx(1.2, rel=1e-3)
+    assert fitted.locality.first_backward == pytest.approx(1.1, rel=1e-3)
+    warm = truth().layers
+    for ours, theirs in zip(fitted.layers, warm, strict=True):
+        assert ours.costs[0].forward_ns == pytest.approx(theirs.costs[0].forward_ns, rel=1e-3)
 
 
 def test_contexts_are_told_apart_by_hand() -> None:
