@@ -28,13 +28,14 @@ def keep_undisturbed(
 ) -> dict[str, Kept]:
     """What `calibration.statistics.DISTURBANCE_RULE` leaves of each case; `results[rank]` as `run_job` returned.
 
-    Raises InputError where nothing is left.
+    No case has a say in which of its own rounds count, calibration runs neither: chosen by their own
+    duration they would lack the slow iterations that judged runs have. Raises InputError where nothing is left.
     """
     measured = {label: timelines(results, label) for label in labels}
     numbers = {label: [record["round"] for record in results[0]["cases"][label]] for label in labels}
-    noisy = disturbed_rounds(_round_durations(calibration, measured, numbers))
     found = {}
     for label in labels:
+        noisy = disturbed_rounds(_round_durations([each for each in calibration if each != label], measured, numbers))
         steal = _steal(results, label, measured[label])
         single = disturbed([float(t.end_ns) for t in measured[label]], steal)
         flags = [bad or number in noisy for bad, number in zip(single, numbers[label], strict=True)]

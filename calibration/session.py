@@ -12,12 +12,14 @@ __all__ = ["Session", "SessionConfig", "available_cores", "gradient_bytes", "req
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from calibration.disturbances import Kept, keep_undisturbed
 from calibration.estimate import InPlace, observe
 from calibration.fitting import Measurements, fit_profile
+from calibration.misfit import CalibrationRun, cross_validated
 from calibration.pacing import paced_layers, paces
 from calibration.short_runs import calibration_schedules
 from executor.cases import Case, Job
@@ -161,24 +163,39 @@ def _payload(config: SessionConfig, job: Job, schedules: Iterable[Schedule]) -> 
 def _session(config: SessionConfig, schedules: Mapping[str, Schedule], results: Sequence[Mapping[str, Any]]) -> Session:
     calibration = {label: item for label, item in schedules.items() if label.startswith("calibration-")}
     kept = keep_undisturbed(results, schedules, calibration)
-    in_place = InPlace()
-    for label, schedule in calibration.items():
-        observe(schedule, kept[label].timelines, gradient_bytes(config.model, config.cuts(config.stages)), in_place, width=config.width)
-    found = Measurements(
-        config.model, config.stages, config.microbatch_size, config.optimizer,
-        [result["probes"] for result in results], in_place, config.partitions.get(config.stages),
+    runs = [CalibrationRun(item, kept[label], config.partitions.get(item.stages)) for label, item in calibration.items()]
+    profile = cross_validated(
+        partial(_fit, config, [result["probes"] for result in results], _provenance(config, kept)),
+        runs, microbatch_size=config.microbatch_size, width=config.width,
     )  # fmt: skip
-    profile = fit_profile(config.model.name, found, _provenance(config, kept))
     judged = [label for label in schedules if label not in calibration]
-    runs = {label: [t.end_ns for t in timelines(results, label)] for label in calibration}
+    iterations = {label: [t.end_ns for t in timelines(results, label)] for label in calibration}
     return Session(
         profile=profile,
-        calibration_s=results[0]["probe_s"] + sum(map(sum, runs.values())) / 1e9,
-        calibration_iterations=tuple(runs[next(iter(runs))]),
+        calibration_s=results[0]["probe_s"] + sum(map(sum, iterations.values())) / 1e9,
+        calibration_iterations=tuple(iterations[next(iter(iterations))]),
         judged={label: kept[label] for label in judged},
         losses={label: tuple(losses(results, label)) for label in judged},
         peak_memory_bytes={label: _peaks(results, label, schedules[label].devices) for label in judged},
     )
+
+
+def _fit(
+    config: SessionConfig,
+    probes: Sequence[Mapping[str, Any]],
+    origin: Mapping[str, object],
+    runs: Sequence[CalibrationRun],
+) -> Profile:
+    """The profile that the probes and these calibration runs show."""
+    in_place = InPlace()
+    sizes = gradient_bytes(config.model, config.cuts(config.stages))
+    for run in runs:
+        observe(run.schedule, run.kept.timelines, sizes, in_place, width=config.width)
+    partition = config.partitions.get(config.stages)
+    found = Measurements(
+        config.model, config.stages, config.microbatch_size, config.optimizer, probes, in_place, partition
+    )
+    return fit_profile(config.model.name, found, origin)
 
 
 def _peaks(results: Sequence[Mapping[str, Any]], label: str, devices: int) -> tuple[int, ...]:

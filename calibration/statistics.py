@@ -17,9 +17,9 @@ from pipeline.errors import InputError
 
 _REPLICATES = 2000
 DISTURBANCE_RULE = (
-    "a round is set aside when its calibration runs took more than 1.1 times their lower quartile over all "
-    "rounds; an iteration is set aside when the machine lost more than 2 % of it to other guests (steal "
-    "time) or when it took more than 1.5 times the median of its configuration"
+    "a round is set aside when its calibration runs (of a calibration run: the others) took more than 1.1 "
+    "times their lower quartile over all rounds; an iteration is set aside when the machine lost more than "
+    "2 % of it to other guests (steal time) or when it took more than 1.5 times the median of its configuration"
 )
 _ROUND_LIMIT, _STEAL_LIMIT, _OUTLIER_LIMIT = 1.1, 0.02, 1.5
 

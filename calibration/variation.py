@@ -25,6 +25,7 @@ from simulator.costs.profile import Jitter
 _QUANTILES, _OUTERMOST = 33, 0.005
 _STRAGGLER_SPREADS, _STRAGGLER_LEAST = 5.0, 0.1
 _MAD_TO_DEVIATION = 1.4826
+_STALL_SPREADS, _STALL_LEAST_NS = 5.0, 500_000
 
 
 class _Cell(NamedTuple):
@@ -43,13 +44,15 @@ def variation(in_place: InPlace) -> Jitter:
     """What varies, and by how much; all zero with fewer than 33 observations.
 
     Computations: quantiles of an action's own residual, the outermost being the 0.5 % ones. A start
-    delay beyond the usual belongs to it unless it waited for a message; then it is the message's. A
-    straggler is a device whose actions took, in one iteration, a tenth and five robust standard
-    deviations longer than usual; it counts for nothing else. Iterations set aside as disturbed are
+    delay beyond the usual belongs to it unless it waited for a message; then it is the message's. An
+    action has stalled that, its message's delay included, took half a millisecond and five robust
+    standard deviations longer than the others of its iteration and device: rare, but longer iterations
+    have more of them. A straggler is a device whose actions took, in one iteration, a tenth and five
+    robust standard deviations longer than usual; both count for nothing else. Iterations set aside as disturbed are
     not among those observed: stragglers that hold up whole rounds by more than a tenth are taken for
     disturbances from outside.
     """
-    cells = _relative_durations(in_place.actions)
+    cells, stalls = _without_stalls(_relative_durations(in_place.actions))
     if sum(map(len, cells.values())) < _QUANTILES:
         return Jitter()
     slow = _stragglers(cells)
@@ -65,35 +68,66 @@ def variation(in_place: InPlace) -> Jitter:
         optimizer_spread=sqrt(max(_spread((1, row) for row in in_place.steps.values()) ** 2 - iteration - device, 0.0)),
         straggler_probability=len(slow) / len(cells),
         straggler_factor=max(1.0, median(slow.values())) if slow else 1.0,
+        stalls_per_s=1e9 * len(stalls) / sum(seen.duration_ns for seen in in_place.actions),
+        stall_ns=round(fmean(stalls)) if stalls else 0,
     )
 
 
-def _relative_durations(actions: Sequence[Observation]) -> dict[_Cell, list[float]]:
-    """Every duration, late start included, over the median of what differs only by iteration and micro-batch."""
-    late = _lateness(actions)
-    alike: dict[tuple[object, ...], list[tuple[Observation, float]]] = defaultdict(list)
-    for seen, late_ns in zip(actions, late, strict=True):
-        alike[seen.run, seen.device, seen.stage, seen.kind, seen.context, seen.split].append((seen, late_ns))
-    cells: dict[_Cell, list[float]] = defaultdict(list)
+class _Relative(NamedTuple):
+    """A duration, late start included, over what is usual for it; the same with its message's delay; and that usual."""
+
+    own: float
+    whole: float
+    usual_ns: float
+
+
+def _relative_durations(actions: Sequence[Observation]) -> dict[_Cell, list[_Relative]]:
+    """Every duration over the median of what differs only by iteration and micro-batch."""
+    late, messages = _lateness(actions)
+    alike: dict[tuple[object, ...], list[tuple[Observation, float, float]]] = defaultdict(list)
+    for seen, late_ns, message_ns in zip(actions, late, messages, strict=True):
+        key = (seen.run, seen.device, seen.stage, seen.kind, seen.context, seen.split, seen.first)
+        alike[key].append((seen, late_ns, message_ns))
+    cells: dict[_Cell, list[_Relative]] = defaultdict(list)
     for members in alike.values():
-        centre = median(seen.duration_ns for seen, _ in members)
-        for seen, late_ns in members:
-            cells[_Cell(seen.run, seen.iteration, seen.device)].append((seen.duration_ns + late_ns) / centre)
+        centre = median(seen.duration_ns for seen, _, _ in members)
+        for seen, late_ns, message_ns in members:
+            own = (seen.duration_ns + late_ns) / centre
+            cells[_Cell(seen.run, seen.iteration, seen.device)].append(_Relative(own, own + message_ns / centre, centre))
     return cells
 
 
-def _lateness(actions: Sequence[Observation]) -> list[float]:
-    """Nanoseconds by which each action started later than usual through its device's own fault.
+def _without_stalls(cells: Mapping[_Cell, Sequence[_Relative]]) -> tuple[dict[_Cell, list[float]], list[float]]:
+    """The durations of actions that did not stall, and by how many nanoseconds the others did."""
+    usual = {cell: median(one.own for one in row) for cell, row in cells.items()}
+    beyond = [(cell, one, one.whole - usual[cell]) for cell, row in cells.items() for one in row]
+    if not beyond:
+        return {}, []
+    spread = _MAD_TO_DEVIATION * median(abs(one.own - usual[cell]) for cell, one, _ in beyond)
+    kept: dict[_Cell, list[float]] = defaultdict(list)
+    stalls: list[float] = []
+    for cell, one, excess in beyond:
+        if excess * one.usual_ns > max(_STALL_LEAST_NS, _STALL_SPREADS * spread * one.usual_ns):
+            stalls.append(excess * one.usual_ns)
+        else:
+            kept[cell].append(one.own)
+    return kept, stalls
 
-    That is what its start delay exceeds the usual one of the same action in other iterations, if it
-    had no message to wait for; where that is unclear, what it exceeds the usual message's time.
+
+def _lateness(actions: Sequence[Observation]) -> tuple[list[float], list[float]]:
+    """Nanoseconds by which each action started later than usual through its device's own fault, and its message's.
+
+    The first is what its start delay exceeds the usual one of the same action in other iterations, if
+    it had no message to wait for; where that is unclear, what it exceeds the usual message's time. If it
+    waited, the second is that.
     """
     delays: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for seen in actions:
         delays[_place(seen)].append(seen.delay_ns)
     usual = {place: median(row) for place, row in delays.items()}
     message = median([seen.delay_ns for seen in actions if seen.start == "waited"] or [0])
-    return [_late(seen, usual[_place(seen)], message) for seen in actions]
+    own = [_late(seen, usual[_place(seen)], message) for seen in actions]
+    return own, [seen.delay_ns - message if seen.start == "waited" else 0.0 for seen in actions]
 
 
 def _late(seen: Observation, usual_ns: float, message_ns: float) -> float:

@@ -145,7 +145,11 @@ class Jitter:
     layers' spread is drawn. `iteration_spread` and `device_spread` are log-normal factors drawn
     for every iteration (drift of the machine) and for every device in it. Messages, all-reduces and
     optimizer steps have a log-normal factor each. In every iteration a device is, with
-    `straggler_probability`, a straggler that takes `straggler_factor` times as long.
+    `straggler_probability`, a straggler that takes `straggler_factor` times as long. In every second of
+    computing there are `stalls_per_s`: something else had the core, or what was waited for came late. A
+    computation that stalls takes a time longer that is exponentially distributed around `stall_ns`.
+    `run_spread` is what all iterations of a run share and predictions are off by: as one iteration
+    stands for a run of its own, it is a log-normal factor of every iteration.
     """
 
     action_quantiles: tuple[Annotated[float, Gt(-1)], ...] = ()
@@ -156,6 +160,9 @@ class Jitter:
     optimizer_spread: Spread = 0.0
     straggler_probability: Annotated[float, Ge(0), Le(1)] = 0.0
     straggler_factor: Factor = 1.0
+    stalls_per_s: Annotated[float, Ge(0)] = 0.0
+    stall_ns: Count = 0
+    run_spread: Spread = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from pipeline.actions import Action, Kind
+from simulator.costs.profile import Jitter
 from simulator.workload import COMPUTE, STEP, Op, Workload
 
 _BATCH = 64
@@ -38,6 +39,8 @@ class _Stream(IntEnum):
     OPTIMIZER = 6
     MESSAGE = 7
     ALL_REDUCE = 8
+    STALL = 9
+    RUN = 10
 
 
 _STREAM_OF = {Kind.F: _Stream.FORWARD, Kind.B: _Stream.BACKWARD, Kind.I: _Stream.BACKWARD, Kind.W: _Stream.WEIGHT}
@@ -47,7 +50,8 @@ def has_jitter(workload: Workload) -> bool:
     """Whether the profile says anything about how durations vary."""
     jitter = workload.profile.jitter
     spreads = [spread for costs in workload.durations.table(1.0) for spread in costs.jitter]
-    common = (jitter.device_spread, jitter.iteration_spread, jitter.optimizer_spread, jitter.straggler_probability)
+    common = (jitter.device_spread, jitter.iteration_spread, jitter.optimizer_spread, jitter.straggler_probability,
+              jitter.stalls_per_s, jitter.run_spread)  # fmt: skip
     return bool(jitter.action_quantiles) or any(common) or any(spreads) or varies_between_devices(workload)
 
 
@@ -64,7 +68,8 @@ def draw(workload: Workload, samples: int, seed: int) -> Iterator[NDArray[np.int
     messages or all-reduces vary, then all messages and all all-reduces. A computation is multiplied
     by a factor of its own, from the profile's residual quantiles or a log-normal of its stage's
     spread; the others by log-normals. Computations and steps are also multiplied by the iteration's
-    factor, their device's, and the stragglers' if it is one. The same seed gives the same draws.
+    factor, their device's, and the stragglers' if it is one; computations that stall take longer by that
+    much. The same seed gives the same draws.
     """
     jitter, streams = workload.profile.jitter, {stream: np.random.default_rng([seed, stream]) for stream in _Stream}
     actions, steps = _Columns(workload, COMPUTE), _Columns(workload, STEP)
@@ -75,7 +80,8 @@ def draw(workload: Workload, samples: int, seed: int) -> Iterator[NDArray[np.int
         count = min(_BATCH, samples - begin)
         devices = _devices(workload, streams, count)
         own = _action_factors(actions, jitter.action_quantiles, streams, count)
-        parts = [actions.work_ns * own * devices[:, actions.device]]
+        stalls = _stalls_ns(actions, jitter, streams[_Stream.STALL], count)
+        parts = [actions.work_ns * own * devices[:, actions.device] + stalls]
         own = _log_normal(streams[_Stream.OPTIMIZER], count, steps.ranks, jitter.optimizer_spread)
         parts.append(steps.work_ns * own * devices[:, steps.device])
         if varies_between_devices(workload):
@@ -104,7 +110,8 @@ def _devices(workload: Workload, streams: dict[_Stream, Generator], count: int) 
     iterations = np.exp(streams[_Stream.ITERATION].normal(0.0, 1.0, (count, 1)) * jitter.iteration_spread)
     devices = np.exp(streams[_Stream.DEVICE].normal(0.0, 1.0, shape) * jitter.device_spread)
     slow = streams[_Stream.STRAGGLER].random(shape) < jitter.straggler_probability
-    factors: _Factors = iterations * devices * np.where(slow, jitter.straggler_factor, 1.0)
+    runs = np.exp(streams[_Stream.RUN].normal(0.0, 1.0, (count, 1)) * jitter.run_spread)
+    factors: _Factors = runs * iterations * devices * np.where(slow, jitter.straggler_factor, 1.0)
     return factors
 
 
@@ -123,6 +130,16 @@ def _action_factors(
             drawn = streams[stream].normal(0.0, 1.0, (count, len(places)))
             factors[:, places] = np.exp(drawn * actions.spread[places])
     return factors
+
+
+def _stalls_ns(actions: _Columns, jitter: Jitter, generator: Generator, count: int) -> _Factors:
+    """By how much stalls lengthen computations, shape (count, computations)."""
+    drawn = generator.random((count, len(actions.ranks)))[:, actions.ranks]
+    chance = -np.expm1(-jitter.stalls_per_s * actions.work_ns / 1e9)
+    # The lower end of the uniform numbers stalls, and how far down they are says how long.
+    share = np.minimum(1.0, (1.0 - drawn) / np.maximum(chance, np.finfo(float).tiny))
+    found: _Factors = -jitter.stall_ns * np.log(share)
+    return found
 
 
 def _log_normal(generator: Generator, count: int, ranks: NDArray[np.int64], spread: float) -> _Factors:

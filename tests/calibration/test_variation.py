@@ -97,5 +97,18 @@ def test_stragglers_are_no_drift() -> None:
     assert deviation(fitted.action_quantiles) == pytest.approx(0.0346, rel=0.1)
 
 
+def test_stalls_are_told_from_what_always_varies() -> None:
+    fitted = found(Jitter(action_quantiles=OWN, stalls_per_s=8.0, stall_ns=8 * MS))
+    # About 600 stalls, exponential: standard error of their sum sqrt(2 / 600) = 6 %; those below a fifth of an
+    # action are not told from its variation, (1 + x) exp(-x) = 97 % of the lost time (x = 2.2 ms / 8 ms) is.
+    assert fitted.stalls_per_s * fitted.stall_ns == pytest.approx(8.0 * 8 * MS, rel=0.2)
+    assert deviation(fitted.action_quantiles) == pytest.approx(0.0346, rel=0.15)
+    assert fitted.iteration_spread < 0.01 and fitted.device_spread < 0.01
+
+
+def test_a_machine_without_stalls_shows_none() -> None:
+    assert found(Jitter(action_quantiles=OWN, iteration_spread=0.04)).stalls_per_s == 0
+
+
 def test_too_few_observations_show_no_variation() -> None:
     assert variation(InPlace()) == Jitter()

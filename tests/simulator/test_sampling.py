@@ -37,6 +37,9 @@ jitters = st.builds(
     optimizer_spread=spread,
     straggler_probability=st.sampled_from([0.0, 0.3]),
     straggler_factor=st.just(2.0),
+    stalls_per_s=st.sampled_from([0.0, 1e5]),
+    stall_ns=st.just(4000),
+    run_spread=spread,
 )
 links = st.builds(LinkCost, st.integers(0, 2000), st.just(1e9), st.integers(0, 99), st.integers(0, 99), st.booleans())
 
@@ -118,6 +121,21 @@ def test_messages_vary_around_their_expected_time() -> None:
     messages = (np.array(found) - 6_000_000) / 1e6
     error = (2 * np.exp(s**2) * (np.exp(s**2) - 1) / 4000) ** 0.5
     assert abs(messages.mean() - 2 * np.exp(s**2 / 2)) < 4 * error
+
+
+def test_stalls_come_as_often_and_last_as_long_as_they_should() -> None:
+    """Two forwards of 1 ms and two backwards of 2 ms: chances 1 - exp(-20 x 1 ms) and so on, 3 ms each on average."""
+    profile = replace(Profile.uniform(), jitter=Jitter(action_quantiles=(0.0, 0.0), stalls_per_s=20.0, stall_ns=3_000_000))
+    found = simulate(build("gpipe", stages=1, microbatches=2), profile, samples=4000, engine="compiled").draws_ns
+    chances = 1 - np.exp(-20 * np.array([1e-3, 1e-3, 2e-3, 2e-3]))
+    error = (2 * 3e6**2 * chances.sum() / 4000) ** 0.5  # the second moment of an exponential is twice its mean's square
+    assert abs(np.mean(found) - 6e6 - 3e6 * chances.sum()) < 4 * error
+
+
+def test_a_run_has_a_factor_of_its_own() -> None:
+    profile = replace(Profile.uniform(), jitter=Jitter(action_quantiles=(0.0, 0.0), run_spread=0.05))
+    found = simulate(build("gpipe", stages=1, microbatches=2), profile, samples=4000, engine="compiled").draws_ns
+    assert abs(np.std(np.log(found)) - 0.05) < 4 * 0.05 / (2 * 4000) ** 0.5
 
 
 @pytest.mark.parametrize("varied", ["all_reduce_spread", "optimizer_spread"])
