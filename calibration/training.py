@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["OnStep", "Training", "train"]
+__all__ = ["OnStep", "Training", "check_training", "earlier_losses", "train"]
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -13,6 +13,7 @@ from typing import Any
 from calibration.following import Following, Step
 from calibration.pacing import paces
 from executor.cases import Case, Job
+from executor.checks import check_job
 from executor.data import Source, check_source
 from executor.manifest import Manifest, checkpoint_folder, read_manifest, refuse_misfit
 from executor.ranks.launch import launch
@@ -72,7 +73,6 @@ class Training:
             model, cases, rounds=self.steps or _MOST_STEPS, rate_steps=rate_steps, restart=True, held_out=_HELD_OUT,
             detailed=_DETAILED, **shared
         )
-        assert job.rate  # an impossible rate is refused here, not by every rank
         return job
 
 
@@ -97,13 +97,10 @@ def train(
     short leaves losses.csv and the last iteration that all ranks completed in partial-timeline.json.
     Raises InputError for what cannot be trained or resumed, RunError when a rank fails.
     """
-    config = model_config(model)
-    for item in schedules.values():
-        default_partition(config, item.stages)
-    source = check_source(config, Source(training.data, training.data_dir))
-    training = replace(training, data=source.name, data_dir=source.folder)
-    job = training.job(config_dict(config), _cases(schedules, microbatch_size, width, pace, partitions or {}))
-    known = _earlier(job, output)
+    job = check_training(
+        schedules, training, model=model, microbatch_size=microbatch_size, width=width, pace=pace, partitions=partitions
+    )
+    known = earlier_losses(job, output)
     ranks = max(item.devices for item in schedules.values()) * width
     following = Following(output, training.steps)
     try:
@@ -118,6 +115,27 @@ def train(
     return results, {label: known[label] + losses(results, label) for label in schedules}
 
 
+def check_training(
+    schedules: Mapping[str, Schedule],
+    training: Training,
+    *,
+    model: str,
+    microbatch_size: int,
+    width: int = 1,
+    pace: Profile | None = None,
+    partitions: Mapping[str, tuple[int, ...]] | None = None,
+) -> Job:
+    """The job of a training; raises InputError for all that can be known without a rank or the output folder."""
+    config = model_config(model)
+    for item in schedules.values():
+        default_partition(config, item.stages)
+    source = check_source(config, Source(training.data, training.data_dir))
+    training = replace(training, data=source.name, data_dir=source.folder)
+    job = training.job(config_dict(config), _cases(schedules, microbatch_size, width, pace, partitions or {}))
+    check_job(job, schedules)
+    return job
+
+
 def _cases(
     schedules: Mapping[str, Schedule], size: int, width: int, pace: Profile | None, cuts: Mapping[str, tuple[int, ...]]
 ) -> tuple[Case, ...]:
@@ -130,8 +148,8 @@ def _cases(
     )  # fmt: skip
 
 
-def _earlier(job: Job, output: Path) -> dict[str, list[float]]:
-    """The losses of the steps before a resumed checkpoint; refuses one that does not fit or would be lost."""
+def earlier_losses(job: Job, output: Path) -> dict[str, list[float]]:
+    """The losses by case of the steps before a resumed checkpoint; InputError for one that does not fit or would be lost."""
     manifest = read_manifest(output)
     if job.resume:
         _check_resume(manifest, job, output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["validate"]
+__all__ = ["check_validation", "validate"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Literal, get_args
 
-from calibration.calibrate import calibrate
+from calibration.calibrate import calibrate, check_measuring
+from calibration.pacing import paces
 from calibration.session import (
     OnProgress,
     Session,
@@ -27,7 +28,7 @@ from pipeline.errors import InputError, UnknownNameError
 from pipeline.formats.provenance import machine, provenance
 from pipeline.metrics import measure
 from pipeline.models import ModelConfig, layers, model_config
-from pipeline.partition import chosen
+from pipeline.partition import chosen, default_partition
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
 from pipeline.timeline import Timeline
@@ -67,10 +68,12 @@ def validate(
     for calibration and judged runs alike where the number of stages is the same. Raises InputError for arguments that do not fit,
     RunError when a rank fails.
     """
-    _check_compute(compute, pace)
+    schedules = check_validation(
+        names, model=model, stages=stages, microbatches=microbatches, microbatch_size=microbatch_size, width=width,
+        budget_s=budget_s, compute=compute, pace=pace, source=source, partition=partition,
+    )  # fmt: skip
     config = model_config(model)
     source = check_source(config, source)
-    schedules = {name: build(name, stages=stages, microbatches=microbatches) for name in names}
     if compute == "real":
         require_cores(max(item.devices for item in schedules.values()) * width)
     partitions = _partitions(config, partition, schedules)
@@ -87,6 +90,37 @@ def validate(
     session = run_session(wanted, schedules, seconds=budget_s, on_progress=on_progress)
     cases = tuple(_case(name, item, session, wanted) for name, item in schedules.items())
     return _verdict(wanted, session, cases, difference, tolerance)
+
+
+def check_validation(
+    names: Sequence[str],
+    *,
+    model: str,
+    stages: int,
+    microbatches: int,
+    microbatch_size: int,
+    width: int = 1,
+    budget_s: float = 20.0,
+    compute: str = "real",
+    pace: Profile | None = None,
+    source: Source = _DEFAULT,
+    partition: str | None = None,
+) -> dict[str, Schedule]:
+    """The schedules of a validation; raises InputError for all that can be known without this machine's cores and folders."""
+    _check_compute(compute, pace)
+    config, found = model_config(model), {}
+    for name in names:
+        found[name] = build(name, stages=stages, microbatches=microbatches)
+        default_partition(config, found[name].stages)
+    check_source(config, source)
+    check_measuring(microbatch_size, budget_s)
+    if width < 1:
+        raise InputError(f"width {width}", "is no copy of the pipeline", "give 1 or more")
+    _partitions(config, partition, found)
+    if pace is not None:
+        for item in found.values():
+            paces(pace, item, microbatch_size, None)
+    return found
 
 
 def _partitions(config: ModelConfig, text: str | None, schedules: Mapping[str, Schedule]) -> dict[int, tuple[int, ...]]:

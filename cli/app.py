@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli.reports.output import note
+from cli.usage import Command, is_usage_error, refusal
 from pipeline.errors import ChimeraError, UnknownNameError
 
 _COMMANDS = ("schedules", "schedule", "check", "simulate", "compare", "calibrate", "run", "validate", "models", "slurm")
@@ -67,7 +68,7 @@ def _everywhere(
 
 for _name in _COMMANDS:
     _module = import_module(f"cli.{_name}_command")
-    app.command(_name, **_examples_first(_module.HELP))(_module.command)  # type: ignore[arg-type]
+    app.command(_name, cls=Command, **_examples_first(_module.HELP))(_module.command)  # type: ignore[arg-type]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -106,10 +107,10 @@ def _status(arguments: list[str]) -> int:
             return _unread()
         raise
     except Exception as error:
-        # Usage errors are click's, which typer may bring along under a private name.
-        if show := getattr(error, "show", None):
-            show()
-            return 2
+        if is_usage_error(error):
+            refused = refusal(error)
+            _tell(refused, refused.remedy, arguments)
+            return refused.exit_status
         fault = ChimeraError(type(error).__name__, str(error) or "no message")
         _tell(fault, f"this is a fault of chimera, not of the input; {_DEBUG} shows where", arguments)
         return 1

@@ -6,14 +6,16 @@ __all__ = ["HELP", "command"]
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options.data import DATA, DATA_DIR
-from cli.reports.output import duration_ns, note, print_json, print_table, usable_folder, writable_file
+from cli.launching import checked
+from cli.options.data import DATA, DATA_DIR, source_of
+from cli.reports.output import note, print_json, print_table, some_time, usable_folder, writable_file
 from cli.reports.progress import progress
 from executor.ranks.environment import is_leader
+from pipeline.errors import InputError
 from pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
@@ -42,20 +44,28 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Calibrates and saves."""
-    from calibration.calibrate import calibrate
-    from executor.data import Source
+    from calibration.calibrate import calibrate, check_calibration
+    from calibration.session import require_cores
 
-    budget_ns = duration_ns("--budget", budget)
+    budget_s = some_time("--budget", budget)
+    asked: dict[str, Any] = {
+        "stages": stages, "microbatch_size": microbatch_size, "budget_s": budget_s, "device": device,
+        "source": source_of(data, data_dir),
+    }  # fmt: skip
+    check_calibration(model, **asked)
+    checked()
+    require_cores(stages)
     writable_file(output)
     folder = usable_folder(output.parent / f"{output.stem}-ranks")
-    with progress(f"calibrating {model} on {stages} ranks", budget_ns / 1e9) as advance:
-        profile = calibrate(
-            model, stages=stages, microbatch_size=microbatch_size, budget_s=budget_ns / 1e9, output=folder,
-            device=device, source=Source(data, data_dir), seed=seed, on_progress=advance,
-        )  # fmt: skip
+    try:
+        with progress(f"calibrating {model} on {stages} ranks", budget_s) as advance:
+            profile = calibrate(model, **asked, output=folder, seed=seed, on_progress=advance)
+    except InputError:  # where a rank fails the folder stays: the error points into it
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     if not is_leader():
         return
-    shutil.rmtree(folder)  # kept where a rank fails: the error points into it
+    shutil.rmtree(folder)
     from simulator import save_profile
 
     save_profile(profile, output)

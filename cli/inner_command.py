@@ -6,9 +6,11 @@ __all__ = ["chimera_words", "refuse_shared_output", "task_of"]
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli.launching import check_only
 from cli.options.selection import select
 from pipeline.errors import InputError, UnknownNameError
 
@@ -44,8 +46,8 @@ def chimera_words(path: Path) -> list[list[str]]:
 def task_of(words: Sequence[str]) -> Task:
     """The task of a command, given with or without the word chimera, as its own options say.
 
-    Existing files named in it become absolute, since a job works in another folder. Raises
-    InputError or a usage error for what that command would refuse at once.
+    Existing files named in it become absolute, since a job works in another folder. Raises what that
+    command would raise, as far as it does not depend on the machine: cores, memory, folders.
     """
     from executor.cluster import Task
 
@@ -53,7 +55,11 @@ def task_of(words: Sequence[str]) -> Task:
     name, *arguments = plain or [""]
     if name == _HERE:
         raise InputError("chimera slurm inside chimera slurm", "a job does not submit itself", "name the command to run")
-    return Task((name, *map(_absolute, arguments)), _ranks(name, _parameters(name, arguments)))
+    context = _context(name, arguments)
+    ranks = _ranks(name, context.params)
+    if name in _RANKED:
+        check_only(partial(context.command.invoke, context))
+    return Task((name, *map(_absolute, arguments)), ranks)
 
 
 def refuse_shared_output(tasks: Sequence[Task]) -> None:
@@ -63,14 +69,14 @@ def refuse_shared_output(tasks: Sequence[Task]) -> None:
         name, *arguments = task.words
         if name not in _RANKED:
             continue
-        output = Path(_parameters(name, arguments)["output"])
+        output = Path(_context(name, arguments).params["output"])
         if output in taken:
             raise InputError(f"tasks {taken[output]} and {number}", f"both write to {output}", "give each its own --output")
         taken[output] = number
 
 
-def _parameters(name: str, arguments: list[str]) -> dict[str, Any]:
-    """The command's parameters, parsed by the command itself: what it would refuse is refused before it queues."""
+def _context(name: str, arguments: list[str]) -> Any:
+    """The command with its parameters, parsed by itself: what it would refuse is refused before it queues."""
     import typer
 
     from cli.app import app
@@ -78,8 +84,7 @@ def _parameters(name: str, arguments: list[str]) -> dict[str, Any]:
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     if name not in commands:
         raise UnknownNameError("command", name, commands)
-    found: dict[str, Any] = commands[name].make_context(f"chimera {name}", list(arguments)).params
-    return found
+    return commands[name].make_context(f"chimera {name}", list(arguments))
 
 
 def _ranks(name: str, given: dict[str, Any]) -> int:

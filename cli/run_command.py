@@ -4,19 +4,21 @@ from __future__ import annotations
 
 __all__ = ["HELP", "command"]
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.launching import checked
 from cli.options import costs
 from cli.options.grouped import grouped
 from cli.options.partition import PARTITION, layers_per_stage
 from cli.options.selection import SETTINGS, select
 from cli.options.training import TrainingOptions, how_far
 from cli.reports.dry_run import report_dry_runs
-from cli.reports.output import duration_ns, usable_folder
+from cli.reports.output import note, some_time, usable_folder
 from cli.reports.progress import progress
 from cli.reports.run import report_one, report_several
 from executor.ranks.environment import is_leader
@@ -26,6 +28,7 @@ from pipeline.schedule import Schedule
 if TYPE_CHECKING:
     from calibration.following import Step
     from calibration.training import Training
+    from executor.cases import Job
     from simulator import Profile
 
 HELP = """Run schedules for real on torch.distributed: timelines, losses, accuracy, memory.
@@ -77,7 +80,7 @@ def command(
 ) -> None:
     """Runs one schedule, or several in turns."""
     _refuse_below_one(("--width", width), ("--microbatch-size", microbatch_size))
-    training, deadline_s = how.training(), duration_ns("--deadline", deadline) / 1e9
+    training, deadline_s = how.training(), some_time("--deadline", deadline)
     schedules = _select(names, stages, microbatches, settings)
     profiles = [_profile(compute, pace, partition)] * len(schedules)
     if compute is Compute.PACED:
@@ -86,11 +89,37 @@ def command(
         "model": model, "microbatch_size": microbatch_size, "width": width, "deadline_s": deadline_s,
         "partitions": _partitions(partition, model, schedules, profiles),
     }  # fmt: skip
+    pace_of = profiles[0] if compute is Compute.PACED else None
+    job = _checked(schedules, training, pace_of, sizes)
+    checked()
     if dry:
         report_dry_runs(schedules, sizes, precision=how.precision, as_json=as_json)
         return
-    usable_folder(output)
-    _run(schedules, training, profiles[0] if compute is Compute.PACED else None, output, sizes, as_json=as_json)
+    training = _here(job, schedules, training, usable_folder(output))
+    _run(schedules, training, pace_of, output, sizes, as_json=as_json)
+
+
+def _checked(schedules: list[Schedule], training: Training, pace: Profile | None, sizes: dict[str, Any]) -> Job:
+    """What the ranks would be told; InputError for all that they would refuse."""
+    from calibration.training import check_training
+
+    sizes = {name: value for name, value in sizes.items() if name != "deadline_s"}
+    return check_training({each.name: each for each in schedules}, training, pace=pace, **sizes)
+
+
+def _here(job: Job, schedules: list[Schedule], training: Training, output: Path) -> Training:
+    """The training as it goes on in this folder; InputError for what this host or the folder does not admit."""
+    from calibration.room import check_room
+    from calibration.training import earlier_losses
+    from executor.manifest import read_manifest
+
+    earlier_losses(job, output)
+    check_room(job, {each.name: each for each in schedules})
+    manifest = read_manifest(output) if training.resume and not training.checkpoint_every else None
+    if manifest is None or not manifest.checkpoint_every:
+        return training
+    note(f"resuming from step {manifest.step}, with a checkpoint every {manifest.checkpoint_every} steps as before")
+    return replace(training, checkpoint_every=manifest.checkpoint_every)
 
 
 def _refuse_below_one(*given: tuple[str, int]) -> None:
@@ -131,11 +160,11 @@ def _run(
     from calibration.run import run, run_several
 
     what = f"running {', '.join(item.name for item in schedules)} on {schedules[0].devices * sizes['width']} ranks"
-    expected_s = training.seconds or 10 + 0.5 * (training.steps or 0) * len(schedules)
-    with progress(what, expected_s) as advance:
+    with progress(what, training.seconds) as advance:
 
         def _on_step(elapsed: float, step: Step | None) -> None:
-            advance(how_far(step, training.steps), elapsed)
+            done = step.number / training.steps if step is not None and training.steps else None
+            advance(how_far(step, training.steps), elapsed, done)
 
         if len(schedules) == 1:
             done = run(schedules[0], training=training, pace=pace, output=output, on_step=_on_step, **sizes)

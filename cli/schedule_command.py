@@ -11,6 +11,7 @@ import typer
 
 from cli.options.selection import SETTINGS, select
 from cli.reports.output import note, print_json, writable_file
+from pipeline.errors import InputError
 
 HELP = """Print the order of every device, as a grid, torch's CSV or JSON.
 
@@ -37,15 +38,19 @@ def command(
     stages: int | None = typer.Option(None, "--stages", help="Devices of the pipeline, D."),
     microbatches: int | None = typer.Option(None, "--microbatches", help="Micro-batches per iteration, N."),
     settings: list[str] = SETTINGS,
-    form: Format = typer.Option(Format.GRID, "--format", help="grid, csv (torch's dialect) or json."),
+    form: Format | None = typer.Option(None, "--format", help="grid (the default), csv (torch's dialect) or json."),
     lowered: bool = typer.Option(False, "--lowered", help="With every message, synchronisation and optimizer step."),
     output: Path | None = typer.Option(None, "--output", help="Write to this file instead of stdout."),
+    as_json: bool = typer.Option(False, "--json", help="The same as --format json."),
 ) -> None:
     """Prints one schedule."""
     from pipeline.formats.grid import text_grid
     from pipeline.formats.schedule_file import schedule_csv, schedule_json
     from pipeline.lowering import lower
 
+    if as_json and form not in (None, Format.JSON):
+        raise InputError(f"--json with --format {form}", "are two forms", "drop one of them")
+    form = Format.JSON if as_json else form
     writable_file(output)
     schedule = select(name, stages, microbatches, settings)
     what = lower(schedule) if lowered else schedule

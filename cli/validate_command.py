@@ -6,13 +6,14 @@ __all__ = ["HELP", "command"]
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options.data import DATA, DATA_DIR
+from cli.launching import checked
+from cli.options.data import DATA, DATA_DIR, source_of
 from cli.options.partition import PARTITION
-from cli.reports.output import caption, duration_ns, note, print_json, print_table, usable_folder
+from cli.reports.output import caption, note, print_json, print_table, some_time, usable_folder
 from cli.reports.progress import progress
 from executor.ranks.environment import is_leader
 from pipeline.errors import InputError
@@ -56,21 +57,24 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> int:
     """Validates and says so."""
-    from calibration.validate import validate
-    from executor.data import Source
+    from calibration.session import require_cores
+    from calibration.validate import check_validation, validate
     from simulator import load_profile
 
-    allowed, budget_s = _ratio(tolerance), duration_ns("--budget", budget) / 1e9
-    usable_folder(output)
+    allowed, budget_s = _ratio(tolerance), some_time("--budget", budget)
     chosen = names or ["gpipe", "dapple", "chimera"]
-    expected = _START_UP_S + 1.3 * budget_s
-    with progress(f"calibrating and running {', '.join(chosen)} in turns", expected) as advance:
-        verdict = validate(
-            chosen, model=model, stages=stages, microbatches=microbatches, microbatch_size=microbatch_size,
-            width=width, compute=compute, pace=None if profile is None else load_profile(profile),
-            source=Source(data, data_dir), partition=partition, tolerance=allowed, budget_s=budget_s, output=output,
-            seed=seed, on_progress=advance,
-        )  # fmt: skip
+    asked: dict[str, Any] = {
+        "model": model, "stages": stages, "microbatches": microbatches, "microbatch_size": microbatch_size, "width": width,
+        "compute": compute, "pace": None if profile is None else load_profile(profile),
+        "source": source_of(data, data_dir), "partition": partition, "budget_s": budget_s,
+    }  # fmt: skip
+    schedules = check_validation(chosen, **asked)
+    checked()
+    if compute == "real":
+        require_cores(max(item.devices for item in schedules.values()) * width)
+    usable_folder(output)
+    with progress(f"calibrating and running {', '.join(chosen)} in turns", _START_UP_S + 1.3 * budget_s) as advance:
+        verdict = validate(chosen, **asked, tolerance=allowed, output=output, seed=seed, on_progress=advance)
     if not is_leader():  # rank 0 has the same verdict, and tells it
         return 0
     _report(verdict, output, as_json=as_json)

@@ -54,7 +54,8 @@ class Checkpoints:
         if self._context.rank == 0:
             files = {name: digest for name, digest, _ in told}
             self._complete(Manifest(
-                step=step, folder=target.parent.name, files=files, job=fingerprint(self._job), losses=self._losses
+                step=step, folder=target.parent.name, files=files, job=fingerprint(self._job), losses=self._losses,
+                checkpoint_every=self._job.checkpoint_every,
             ))  # fmt: skip
         self.step = step
         dist.barrier()

@@ -38,6 +38,8 @@ class Manifest(BaseModel):
     files: dict[str, str]
     job: dict[str, JsonValue]
     losses: dict[str, list[float]]
+    checkpoint_every: int = 0
+    """steps between two checkpoints; 0 in those of earlier versions, which did not say"""
 
 
 def checkpoint_folder(output: Path) -> Path:

@@ -10,8 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 from executor.cases import Case, Job
+from executor.checks import check_case
 from executor.data import Microbatch, Source, held_out, microbatch
-from executor.iteration.clipping import Clipping, counted_stages, refuse_clipping
+from executor.iteration.clipping import Clipping, counted_stages
 from executor.iteration.groups import Groups
 from executor.iteration.inspection import split
 from executor.iteration.paced import Pace, PacedStage
@@ -164,19 +165,11 @@ def _cuts(config: ModelConfig, case: Case, stages: int) -> tuple[range, ...]:
 
 
 def _check(context: RankContext, job: Job, case: Case, schedule: Schedule) -> None:
-    if job.clip_norm is not None:
-        refuse_clipping(job.clip_norm, schedule)
+    check_case(job, case, schedule)
     ranks = schedule.devices * case.width
     if ranks > context.ranks:
         raise InputError(
             f"case {case.label!r} of {schedule.devices} devices x width {case.width}",
             f"needs {ranks} ranks where {context.ranks} were started",
             f"start {ranks} ranks",
-        )
-    halves = any(part.half >= 0 for row in schedule.actions for action in row for part in action.parts)
-    if halves and case.microbatch_size < 2:
-        raise InputError(
-            f"case {case.label!r} halves the backward of micro-batches of {case.microbatch_size} sample",
-            "half a sample cannot be computed",
-            "use a micro-batch size of 2 or more",
         )

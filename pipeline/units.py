@@ -49,6 +49,7 @@ def parse_bandwidth(text: str) -> float:
 
 
 def _parse(text: str, noun: str, units: dict[str, int], examples: str) -> int:
+    smallest = next(iter(units))
     match = _QUANTITY.fullmatch(text.replace("µ", "u"))
     if not match:
         raise InputError(f"{noun} {text!r}", "is not a number with a unit", f"write {examples}")
@@ -61,7 +62,10 @@ def _parse(text: str, noun: str, units: dict[str, int], examples: str) -> int:
     value = Decimal(number) * units[unit]
     if value < 0:
         raise InputError(f"{noun} {text!r}", "is negative", f"give a {noun} of zero or more")
-    return int(value.to_integral_value())
+    whole = int(value.to_integral_value())
+    if value and not whole:
+        raise InputError(f"{noun} {text!r}", f"is less than half a {smallest}, the smallest there is", f"write {examples}, or 0{smallest}")
+    return whole
 
 
 def format_ns(ns: float) -> str:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options.data import DATA, DATA_DIR
-from cli.reports.output import duration_ns
+from cli.options.data import DATA, DATA_DIR, source_of
+from cli.reports.output import some_time
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,19 +57,12 @@ class TrainingOptions:
         for flag, given, least in (("--steps", self.steps, 1), ("--checkpoint-every", self.checkpoint_every, 0)):
             if given is not None and given < least:
                 raise InputError(f"{flag} {given}", f"is below {least}", f"give {least} or more")
-        shared = asdict(self)
+        source = source_of(self.data, self.data_dir)
+        shared = asdict(self) | {"data": source.name, "data_dir": source.folder}
         shared["dtype"] = shared.pop("precision")
-        shared["seconds"] = _seconds(self.seconds)
+        shared["seconds"] = None if self.seconds is None else some_time("--seconds", self.seconds)
         shared["steps"] = _STEPS if self.steps is None and self.seconds is None else self.steps
         return Training(**shared)
-
-
-def _seconds(text: str | None) -> float | None:
-    """The seconds of --seconds; InputError without a unit."""
-    found = None if text is None else duration_ns("--seconds", text) / 1e9
-    if found is not None and found <= 0:
-        raise InputError(f"--seconds {text}", "is no time at all", "give a time above 0")
-    return found
 
 
 def how_far(step: Step | None, steps: int | None) -> str:

@@ -123,7 +123,10 @@ def _share(text: str) -> float:
     """`5%` as 0.05."""
     if not re.fullmatch(r"\d+(\.\d+)?\s*%", text.strip()):
         raise InputError(f"--jitter {text}", "is not a percentage", "write for example --jitter 5%")
-    return float(text.strip().rstrip("% ")) / 100
+    found = float(text.strip().rstrip("% ")) / 100
+    if found > 1:
+        raise InputError(f"--jitter {text}", "would make most durations several times as long or short", "give at most 100%")
+    return found
 
 
 def capacity_bytes(given: str | None) -> int | None:
@@ -131,9 +134,12 @@ def capacity_bytes(given: str | None) -> int | None:
     if given is None:
         return None
     try:
-        return parse_bytes(given)
+        found = parse_bytes(given)
     except InputError as error:
         raise InputError(f"--capacity {given}", error.derived, error.remedy) from None
+    if not found:
+        raise InputError(f"--capacity {given}", "holds nothing", "give the memory of a device, such as 16GiB")
+    return found
 
 
 def memory_key(prediction: Prediction, capacity: int | None) -> dict[str, Any]:

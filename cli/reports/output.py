@@ -12,6 +12,7 @@ __all__ = [
     "percent",
     "print_json",
     "print_table",
+    "some_time",
     "usable_folder",
     "writable_file",
 ]
@@ -73,6 +74,14 @@ def duration_ns(option: str, text: str) -> int:
         return parse_ns(text)
     except InputError as error:
         raise InputError(f"{option} {text}", error.derived, error.remedy) from None
+
+
+def some_time(option: str, text: str) -> float:
+    """Seconds of an option's value; InputError names the option, for no time at all, too."""
+    found = duration_ns(option, text) / 1e9
+    if found <= 0:
+        raise InputError(f"{option} {text}", "is no time at all", "give a time above 0")
+    return found
 
 
 def usable_folder(folder: Path) -> Path:

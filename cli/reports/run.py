@@ -36,7 +36,9 @@ def report_one(done: Run, output: Path, *, as_json: bool) -> None:
         steps = len(done.iterations_ns)
         print_table(f"{title}, {compute} compute, measured over {steps} iterations", ("metric", "value"), _rows(done))
     _written(output, files)
-    note("next: chimera validate predicts the same run and scores the prediction")
+    size = f"--stages {schedule.devices} --microbatches {schedule.microbatches} --microbatch-size {done.microbatch_size}"
+    width = f" --width {done.width}" if done.width > 1 else ""
+    note(f"next: chimera validate {schedule.name} --model {done.model} {size}{width}")
 
 
 def _rows(done: Run) -> list[tuple[str, str]]:

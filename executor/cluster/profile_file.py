@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from executor.cluster.profile import Cluster, Gpus, Network, Nodes, Paths, Request, Software
 from pipeline.errors import InputError, UnknownNameError
+from pipeline.units import parse_ns
 
 _SHIPPED = Path(__file__).parent / "profiles"
 _SECTIONS: dict[str, type[Any]] = {
@@ -83,6 +84,8 @@ def parse_cluster(
         assert cluster.request.minutes and cluster.request.warning_s >= 0 and cluster.request.memory_mib >= 0
     except ValidationError as error:
         raise _input_error(error, name) from error
+    if not parse_ns(cluster.request.time):
+        raise InputError(f"{name}: request.time = {cluster.request.time!r}", "is no time at all", "ask for a time such as 30min")
     if any(_HIDES_PEERS in option for option in cluster.request.extra):
         given = f"{name}: request.extra has {_HIDES_PEERS}"
         raise InputError(given, "a rank would not see the GPUs of its peers", "drop it: gpus.style asks for GPUs by node")

@@ -6,25 +6,20 @@ in the memory cgroup of the victim, which ranks share with the launcher that sta
 
 from __future__ import annotations
 
-__all__ = ["memory_kills"]
+__all__ = ["CGROUPS", "MEMBERSHIPS", "memory_files", "memory_kills"]
 
-from collections.abc import Iterator
 from pathlib import Path
 
-_MEMBERSHIPS = Path("/proc/self/cgroup")
-_CGROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIPS = Path("/proc/self/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
 
 
-def memory_kills(memberships: Path = _MEMBERSHIPS, cgroups: Path = _CGROUPS) -> int | None:
+def memory_kills(memberships: Path = MEMBERSHIPS, cgroups: Path = CGROUPS) -> int | None:
     """The kernel's count of the processes of this memory cgroup that it killed; None where it does not tell.
 
     Reads `memory.events` (cgroup v2; with those of the groups below) or `memory.oom_control` (v1).
     """
-    try:
-        lines = memberships.read_text().splitlines()
-    except OSError:
-        return None
-    for file in _counters(lines, cgroups):
+    for file in memory_files("memory.events", "memory.oom_control", memberships, cgroups):
         try:
             words = dict(line.split(" ", 1) for line in file.read_text().splitlines())
             return int(words["oom_kill"])
@@ -33,15 +28,23 @@ def memory_kills(memberships: Path = _MEMBERSHIPS, cgroups: Path = _CGROUPS) -> 
     return None
 
 
-def _counters(lines: list[str], cgroups: Path) -> Iterator[Path]:
-    """Where the count may stand: in the group's own folder, or at the top where a container sees no more than its own."""
+def memory_files(second: str, first: str, memberships: Path = MEMBERSHIPS, cgroups: Path = CGROUPS) -> list[Path]:
+    """Where a file of this process's memory cgroup may stand, by its names in cgroup v2 and v1.
+
+    That is in the group's own folder, or at the top where a container sees no more than its own.
+    """
+    try:
+        lines = memberships.read_text().splitlines()
+    except OSError:
+        return []
+    found = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
-            top, name = cgroups / "memory", "memory.oom_control"
+            top, name = cgroups / "memory", first
         elif not controllers:
-            top, name = cgroups, "memory.events"
+            top, name = cgroups, second
         else:
             continue
-        yield top / path.lstrip("/") / name
-        yield top / name
+        found += [top / path.lstrip("/") / name, top / name]
+    return found

@@ -45,7 +45,7 @@ def complaints(done: Any, *words: str, status: int = 2) -> list[object]:
         (("chimera", *UNIFORM, "--stages", 4), ("--microbatches",)),
         (("chimera", *SIZE, *UNIFORM, "--width", 0), ("width 0",)),
         (("chimera", *SIZE, *UNIFORM, "--engine", "simpie"), ("simpie", "simpy", "compiled")),
-        (("chimera", *SIZE, *UNIFORM, "--stages", "four"), ("--stages", "integer")),
+        (("chimera", "--microbatches", 4, *UNIFORM, "--stages", "four"), ("--stages", "whole number")),
         (("nowhere/order.csv", *UNIFORM), ("nowhere/order.csv",)),
     ],
 )
@@ -58,7 +58,7 @@ def test_an_unknown_command_is_answered_with_the_closest(chimera: Any) -> None:
 
 
 def test_an_unknown_option_is_wrong_usage(chimera: Any) -> None:
-    assert not complaints(chimera("simulate", "chimera", *SIZE, *UNIFORM, "--micro-batches", 4), "no such option", "--micro-batches")
+    assert not complaints(chimera("simulate", "chimera", *SIZE, *UNIFORM, "--micro-batches", 4), "unknown option", "--micro-batches", "did you mean --microbatches")
 
 
 @pytest.mark.parametrize("command", ["calibrate", "run", "validate"])

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from executor.manifest import read_manifest
+
 ROOT = Path(__file__).parents[2]
 SIZE = ("--model", "mlp-tiny", "--stages", 2, "--microbatches", 2, "--microbatch-size", 4)
 NAMES = ("chimera", "gpipe", "data-parallel")
@@ -64,6 +66,8 @@ def test_a_killed_run_names_resume_and_goes_on(chimera: Any, tmp_path: Path) -> 
     assert resumed.status == 0, resumed.stderr
     plain = chimera("run", "dapple", *SIZE, "--steps", step + 2, "--output", whole, "--json")
     assert resumed.document["losses"] == plain.document["losses"]
+    assert f"resuming from step {step}, with a checkpoint every 3 steps as before" in resumed.stderr
+    assert read_manifest(cut).step == step + 2  # type: ignore[union-attr]  # the end is kept, too
 
 
 @pytest.mark.parametrize(

@@ -97,8 +97,8 @@ def test_two_lines_that_write_to_the_same_place_are_refused(chimera: Any, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--", "run", "chimera", "--stages", "2", "--modle", "x"), "No such option: --modle"),
-        (("--", "run", "chimera", "--stages", "2"), "Missing option '--model'"),
+        (("--", "run", "chimera", "--stages", "2", "--modle", "x"), "unknown option --modle of chimera run"),
+        (("--", "run", "chimera", "--stages", "2"), "chimera run without --model"),
         (("--", "train"), "unknown command 'train'"),
         (("--", "slurm", "--", "validate"), "chimera slurm inside chimera slurm"),
         ((), "no command"),

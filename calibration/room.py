@@ -1,0 +1,68 @@
+"""Whether what ranks hold fits into the memory of the host that is to start them."""
+
+from __future__ import annotations
+
+__all__ = ["Held", "check_room", "least_held"]
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from executor.cases import Case, Job
+from executor.ranks.environment import membership
+from executor.ranks.memory_room import available_bytes
+from pipeline.errors import InputError
+from pipeline.models import layers, model_config
+from pipeline.partition import cut
+from pipeline.schedule import Schedule
+from pipeline.units import format_bytes
+from simulator.memory.inflight import peak_activations
+
+_BYTES = {"float64": 8}
+_STATES = {"adamw": 2, "sgd": 0}
+
+
+class Held(NamedTuple):
+    """What the ranks of a case hold at least, in bytes over all of them."""
+
+    always: int
+    """weights, gradients, optimizer state"""
+    in_flight: int
+    """activations, at the peak of each device"""
+
+
+def check_room(job: Job, schedules: Mapping[str, Schedule]) -> None:
+    """Raises InputError if the ranks of a job, all on this host, need more than it has left.
+
+    Cases take turns: all their weights are there at once, the activations of one at a time. Ranks that
+    srun or torchrun started are not judged: they may stand on many hosts.
+    """
+    if membership() is not None:
+        return
+    held = [least_held(job, case, schedules[case.label]) for case in job.cases]
+    needed, available = sum(one.always for one in held) + max(one.in_flight for one in held), available_bytes()
+    if needed > available:
+        first = job.cases[0]
+        sizes = f"B = {first.microbatch_size} on {schedules[first.label].devices * first.width} ranks"
+        raise InputError(
+            f"{job.model['name']} with {', '.join(case.label for case in job.cases)}, {sizes}",
+            f"holds at least {format_bytes(needed)} (weights, gradients, optimizer, activations) where this host has {format_bytes(available)} left",
+            "take a smaller model or micro-batch, more hosts (chimera slurm), or predict it with chimera simulate",
+        )
+
+
+def least_held(job: Job, case: Case, schedule: Schedule) -> Held:
+    """Of every copy together; a device's activations are counted as those of the smallest of its stages.
+
+    Versions of weights, workspaces, buffers of messages and the framework come on top.
+    """
+    config = model_config(job.model)
+    described, cuts = layers(config), cut(config, schedule.stages, case.partition)
+    size, copies = _BYTES.get(job.dtype, 4), 2 + _STATES[job.optimizer] + (job.momentum > 0)
+    always = in_flight = 0
+    for device, peak in enumerate(peak_activations(schedule)):
+        held = [[described[index] for index in cuts[stage]] for stage in schedule.stages_on(device)]
+        always += size * copies * sum(layer.parameters for members in held for layer in members)
+        if not any(schedule.recomputes(stage) for stage in schedule.stages_on(device)):
+            kept = min(sum(layer.activation_elements for layer in members) for members in held)
+            in_flight += size * int(peak) * case.microbatch_size * kept
+    return Held(case.width * always, case.width * in_flight)
