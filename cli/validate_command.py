@@ -13,7 +13,7 @@ import typer
 from cli.launching import checked
 from cli.options.data import DATA, DATA_DIR, source_of
 from cli.options.partition import PARTITION
-from cli.reports.output import caption, note, print_json, print_table, some_time, usable_folder
+from cli.reports.output import caption, note, print_fitting_table, print_json, some_time, usable_folder
 from cli.reports.progress import progress
 from executor.ranks.environment import is_leader
 from pipeline.errors import InputError
@@ -36,6 +36,12 @@ Examples:
     chimera validate dapple chimera --stages 4 --microbatches 8 --width 2 --compute paced
 """
 _START_UP_S = 25.0
+_COLUMNS = (
+    "schedule", "predicted", "measured [95 %]", "error", "bubble pred/meas", "points", "memory pred/meas", "memory error",
+    "iterations",
+)  # fmt: skip
+_FIRST_TO_GO = ("iterations", "points", "memory pred/meas", "memory error", "bubble pred/meas")
+"""where a terminal is too narrow for all"""
 
 
 def command(
@@ -122,10 +128,10 @@ def _print(verdict: Validation) -> None:
                 f"{case.iterations} (-{case.set_aside})",
             )
         )
-    columns = ("schedule", "predicted", "measured [95 %]", "error", "bubble pred/meas", "points", "memory pred/meas", "error", "iterations")
     label = "" if verdict.compute == "real" else f" ({verdict.compute.upper()}: stages sleep, messages are real)"
     title = f"{verdict.model}: predicted against measured{label}, micro-batch of {verdict.microbatch_size}"
-    print_table(title, columns, rows)
+    if left_out := print_fitting_table(title, _COLUMNS, rows, _FIRST_TO_GO):
+        note(f"this terminal is too narrow for {', '.join(left_out)}: --json has them")
     summary = verdict.summary
     print(f"mean error {summary.mean_abs_error_iteration:.1%}, worst {summary.worst_abs_error_iteration:.1%}; "
           f"repeat noise {verdict.repeat_noise:.1%}; drift {verdict.drift:+.1%}; "

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.reports import closed_form
-from cli.reports.output import caption, percent, print_table
+from cli.reports.output import caption, note, percent, print_fitting_table, print_table
 from pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
     from simulator import Prediction
 
+_STEADY = "steady state"
 _COLUMNS = (
-    "schedule", "iteration", "x best", "closed form", "bubble ratio", "x lower bound", "activations", "peak memory",
+    "schedule", "iteration", _STEADY, "x best", "closed form", "bubble ratio", "x bound", "activations", "peak memory",
     "weights held", "samples/s",
 )  # fmt: skip
+_FIRST_TO_GO = ("x best", "weights held", "activations", "x bound", "closed form", "samples/s", "peak memory")
+"""where a terminal is too narrow for all"""
 
 
 def print_comparison(predictions: list[Prediction]) -> None:
@@ -28,7 +31,12 @@ def print_comparison(predictions: list[Prediction]) -> None:
     several = len({prediction.schedule.devices for prediction in predictions}) > 1
     depth = "" if several else f"D={predictions[0].schedule.devices} "
     shape = f"{depth}N={predictions[0].schedule.microbatches}"
-    print_table(f"{shape}; bubble ratio = idle / (devices x pipeline)", _COLUMNS, rows)
+    columns, rows = _telling(rows)
+    left_out = print_fitting_table(f"{shape}; bubble ratio = idle / (devices x pipeline)", columns, rows, _FIRST_TO_GO)
+    if _STEADY in columns:
+        note("iterations with fill and drain, fastest first; steady state: back to back, as schedules without a flush run")
+    if left_out:
+        note(f"this terminal is too narrow for {', '.join(left_out)}: --json has them")
     if predictions[0].draws_ns is not None:
         _print_chances(predictions)
 
@@ -42,8 +50,10 @@ def labels(predictions: list[Prediction]) -> list[str]:
 def _row(prediction: Prediction, best_ns: int) -> tuple[str, ...]:
     metrics = prediction.metrics
     peaks = [device.peak_memory_bytes or 0 for device in metrics.per_device]
+    steady = prediction.steady_state
     return (
         format_ns(metrics.iteration_ns),
+        "-" if prediction.schedule.update == "flush" else "unknown" if steady is None else format_ns(steady.iteration_ns),
         f"{metrics.iteration_ns / best_ns:.3f}",
         closed_form.cell(prediction),
         percent(metrics.bubble_ratio),
@@ -53,6 +63,12 @@ def _row(prediction: Prediction, best_ns: int) -> tuple[str, ...]:
         str(max(prediction.weights_copies)),
         _throughput(prediction),
     )
+
+
+def _telling(rows: list[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows without the columns that say nothing in any row."""
+    kept = [place for place in range(len(_COLUMNS)) if any(row[place] != "-" for row in rows)]
+    return tuple(_COLUMNS[place] for place in kept), [tuple(row[place] for place in kept) for row in rows]
 
 
 def _print_chances(predictions: list[Prediction]) -> None:

@@ -10,6 +10,7 @@ __all__ = [
     "duration_ns",
     "note",
     "percent",
+    "print_fitting_table",
     "print_json",
     "print_table",
     "some_time",
@@ -19,6 +20,7 @@ __all__ = [
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -52,8 +54,29 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, justify="right" if index >= numbers_from else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "150"))
-    Console(width=width).print(table)
+    Console(width=_width()).print(table)
+
+
+def print_fitting_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], first_to_go: Sequence[str]
+) -> list[str]:
+    """The table without the columns that the terminal is too narrow for, in this order; these."""
+    kept, left_out = list(range(len(columns))), []
+    widths = [max(len(text) for text in (column, *(row[place] for row in rows))) for place, column in enumerate(columns)]
+    room = _width() or shutil.get_terminal_size().columns
+    for name in first_to_go:
+        if sum(widths[place] + 3 for place in kept) + 1 <= room:
+            break
+        if name in columns:
+            kept.remove(columns.index(name))
+            left_out.append(name)
+    print_table(title, [columns[place] for place in kept], [[row[place] for place in kept] for row in rows])
+    return left_out
+
+
+def _width() -> int | None:
+    """Of a table: that of the terminal, which rich finds out, or what COLUMNS says."""
+    return None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "150"))
 
 
 def percent(ratio: float) -> str:
