@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from calibration.estimate import InPlace, Start
-from calibration.fit import Line, fit_line
+from calibration.fit import Line, fit_line, slope_interval
 from calibration.in_place import in_place_times
 from calibration.overlap import slowdowns
 from calibration.statistics import relative_spread
@@ -156,22 +156,25 @@ def _boundary_bytes(found: Measurements) -> int:
     return max((int(_probe(found, members[-1])["output_bytes"]) for members in found.cuts[:-1]), default=0)
 
 
-def _line(found: Measurements, what: str) -> Line | None:
-    samples: dict[int, list[int]] = {}
-    for probe in found.probes[:1]:
-        samples.update({int(size): times for size, times in probe[what].items()})
-    return fit_line(samples) if samples else None
-
-
 def _link(found: Measurements, gap: int) -> LinkCost:
-    """Bandwidth from round trips, latency from the delays of waiting consumers in the pipelined runs."""
-    line = _line(found, "messages")
-    if line is None:
+    """Bandwidth from round trips, latency from the delays of waiting consumers in the pipelined runs.
+
+    Those have the last word: round trips alone may be slower than whole messages in a pipeline. Where
+    noise hides what size costs, the least that the bandwidth can be is noted, and taken where larger
+    messages took no longer at all.
+    """
+    samples = {int(size): times for probe in found.probes[:1] for size, times in probe["messages"].items()}
+    if not samples:
         return LinkCost()
-    delay = _delay(found.in_place, "waited")
-    transfer = line.beta_ns_per_byte * _boundary_bytes(found)
-    latency = line.alpha_ns if delay is None else delay - gap - transfer
-    return LinkCost(latency_ns=max(round(latency), 0), bandwidth_bytes_per_s=line.bandwidth_bytes_per_s)
+    line, (low, high) = fit_line(samples), slope_interval(samples)
+    least = 1e9 / high if low <= 0 < high else None
+    delay, size = _delay(found.in_place, "waited"), _boundary_bytes(found)
+    slope = line.beta_ns_per_byte or (high if least else 0.0)
+    latency = line.alpha_ns
+    if delay is not None and size:
+        slope = min(slope, max(delay - gap, 1) / size)
+        latency = max(delay - gap - slope * size, 0.0)
+    return LinkCost(round(latency), 1e9 / slope if slope else None, least_bandwidth_bytes_per_s=least)
 
 
 def _all_reduce(found: Measurements) -> AllReduceCost:

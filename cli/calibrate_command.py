@@ -87,5 +87,4 @@ def _print(profile: Profile, title: str) -> None:
     ]
     print_table(title, ("layer", "forward", "backward", "activations"), rows)
     link = profile.links["local"]
-    bandwidth = f"{link.bandwidth_bytes_per_s / 1e9:.3g} GB/s" if link.bandwidth_bytes_per_s else "infinite"
-    print(f"message {format_ns(link.latency_ns)} + {bandwidth}; dispatch {format_ns(profile.overheads.dispatch_ns)}")
+    print(f"message {format_ns(link.latency_ns)} + {link.bandwidth_text}; dispatch {format_ns(profile.overheads.dispatch_ns)}")

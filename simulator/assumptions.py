@@ -35,6 +35,10 @@ def assumptions(
         found.append("memory is not predicted: the profile holds no sizes but those of messages")
     if free:
         found.append("messages take no time: no latency, bandwidth or host overhead is known for them")
+    found += [
+        f"bandwidth of {name} links: {link.bandwidth_text}; larger messages than those may take longer or shorter"
+        for name, link in profile.links.items() if link.least_bandwidth_bytes_per_s
+    ]  # fmt: skip
     if _free_reduces(durations, width):
         found.append("all-reduces take no time: no bandwidth or latency is known for them")
     if schedule.update != "flush":

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
 
+from pipeline.units import format_bandwidth
+
 LinkClass = Literal["local", "same_node", "other_node"]
 Algorithm = Literal["auto", "ring", "rabenseifner", "tree"]
 """auto: the fastest of the three for the size and the group"""
@@ -32,6 +34,15 @@ class LinkCost:
     queueing: bool = True
     half_duplex: bool = False
     """both directions of a pair share one link (where messages queue)"""
+    least_bandwidth_bytes_per_s: Annotated[float, Gt(0)] | None = None
+    """what the bandwidth is at least where measured messages were too small to tell it; None: it is told, or was not measured"""
+
+    @property
+    def bandwidth_text(self) -> str:
+        """The bandwidth for people, and where it was too large to be told from messages that were measured."""
+        if self.least_bandwidth_bytes_per_s:
+            return f">= {format_bandwidth(self.least_bandwidth_bytes_per_s)} (messages too small to tell)"
+        return format_bandwidth(self.bandwidth_bytes_per_s) if self.bandwidth_bytes_per_s else "infinite bandwidth (none measured)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ def _changed(link: LinkCost | None, change: LinkChange | None) -> LinkCost:
     return replace(
         link,
         latency_ns=link.latency_ns if latency is None else latency,
+        least_bandwidth_bytes_per_s=link.least_bandwidth_bytes_per_s if bandwidth is None else None,
         bandwidth_bytes_per_s=link.bandwidth_bytes_per_s if bandwidth is None else bandwidth,
         queueing=True,
     )

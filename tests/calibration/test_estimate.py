@@ -40,7 +40,9 @@ def truth(**changes: Any) -> Profile:
     return Profile("invented", stack, model=config_dict(MODEL), **(settings | changes))
 
 
-def refit(machine: Profile, stages: int, partition: tuple[int, ...] | None = None) -> Profile:
+def refit(
+    machine: Profile, stages: int, partition: tuple[int, ...] | None = None, messages: dict[str, list[int]] | None = None
+) -> Profile:
     """A profile fitted to simulated calibration runs of `machine`, with probes that are 20 % too fast."""
     in_place = InPlace()
     for schedule in calibration_schedules(stages).values():
@@ -57,7 +59,8 @@ def refit(machine: Profile, stages: int, partition: tuple[int, ...] | None = Non
         }
         for i, layer in enumerate(machine.layers)
     }
-    rank = {"layers": probes, "messages": {"4096": [1], "8192": [1]}, "reduces": {"2": {"4096": [1], "8192": [1]}}}
+    round_trips = messages or {"4096": [1], "8192": [1]}
+    rank = {"layers": probes, "messages": round_trips, "reduces": {"2": {"4096": [1], "8192": [1]}}}
     return fit_profile("refit", Measurements(MODEL, stages, 4, "sgd", [rank], in_place, partition), {})
 
 
@@ -99,6 +102,25 @@ def test_first_computations_are_told_apart_from_warm_ones() -> None:
     warm = truth().layers
     for ours, theirs in zip(fitted.layers, warm, strict=True):
         assert ours.costs[0].forward_ns == pytest.approx(theirs.costs[0].forward_ns, rel=1e-3)
+
+
+def test_a_bandwidth_that_messages_are_too_small_to_tell_is_a_finite_bound_and_said_to_be() -> None:
+    # Medians fall with size, but one sample of three is as slow as 10 us for 61440 bytes: noise could hide that much
+    hidden = {"4096": [100_000, 100_000, 100_000], "65536": [95_000, 95_000, 110_000]}
+    profile = refit(truth(), 2, messages=hidden)
+    link = profile.links["local"]
+    assert link.least_bandwidth_bytes_per_s == pytest.approx(61_440 / 10e-6)
+    assert link.bandwidth_bytes_per_s is not None
+    said = simulate(build("gpipe", stages=2, microbatches=2), profile).assumptions
+    assert any(">= 6.144 GB/s (messages too small to tell)" in line for line in said)
+
+
+def test_a_bandwidth_that_messages_tell_is_kept_and_nothing_is_said() -> None:
+    profile = refit(truth(), 2, messages={"4096": [104_096] * 3, "65536": [165_536] * 3})  # a nanosecond a byte
+    assert profile.links["local"].bandwidth_bytes_per_s == pytest.approx(1e9)
+    assert profile.links["local"].least_bandwidth_bytes_per_s is None
+    said = simulate(build("gpipe", stages=2, microbatches=2), profile).assumptions
+    assert not any("bandwidth" in line for line in said)
 
 
 def test_contexts_are_told_apart_by_hand() -> None:

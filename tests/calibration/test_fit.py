@@ -1,10 +1,11 @@
 """The fit recovers a line it was not told, and outliers do not move it."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.fit import fit_line
+from calibration.fit import fit_line, slope_interval
 from pipeline.errors import InputError
 
 sizes = [4096, 65536, 1 << 20, 8 << 20]
@@ -31,3 +32,19 @@ def test_a_falling_cost_is_latency_only() -> None:
 def test_nothing_to_fit_is_an_error() -> None:
     with pytest.raises(InputError):
         fit_line({})
+
+
+def test_a_slope_that_noise_hides_has_an_interval_from_zero() -> None:
+    generator = np.random.default_rng(2)
+    noisy = {size: (100_000 + generator.normal(0, 20_000, 12)).tolist() for size in (4096, 65536, 262144)}
+    low, high = slope_interval(noisy)
+    assert low == 0 < high
+
+
+def test_the_interval_of_a_slope_holds_the_truth_about_as_often_as_it_says() -> None:
+    generator, hits = np.random.default_rng(5), 0
+    for trial in range(60):
+        noisy = {size: (1000 + 0.5 * size + generator.normal(0, 5000, 12)).tolist() for size in (4096, 65536, 262144)}
+        low, high = slope_interval(noisy, seed=trial)
+        hits += low <= 0.5 <= high
+    assert hits >= 46  # 90 % nominal: binomial(60, 0.9) is below 46 with p < 0.001
