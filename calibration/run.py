@@ -24,6 +24,7 @@ from pipeline.metrics import Metrics, measure
 from pipeline.models import model_config
 from pipeline.partition import default_partition
 from pipeline.schedule import Schedule
+from pipeline.steady import steady_iteration_ns
 from pipeline.timeline import Timeline
 from simulator.costs.profile import Profile
 
@@ -66,6 +67,12 @@ class Run:
         return sorted(self.timelines, key=lambda timeline: timeline.end_ns)[(len(self.timelines) - 1) // 2]
 
     @property
+    def steady_iteration_s(self) -> float | None:
+        """What an iteration takes while the pipeline is full, the median; None of schedules with a flush or few micro-batches."""
+        found = [spent for each in self.timelines if (spent := steady_iteration_ns(each, self.schedule)) is not None]
+        return median(found) / 1e9 if found else None
+
+    @property
     def metrics(self) -> Metrics:
         """The metrics of the typical iteration."""
         samples = self.microbatch_size * self.schedule.microbatches * self.width
@@ -91,6 +98,7 @@ class Run:
             "bubble_ratio": metrics.bubble_ratio,
             "throughput_samples_per_s": metrics.throughput_samples_per_s,
             "utilisation": metrics.utilisation,
+            **({} if self.steady_iteration_s is None else {"steady_iteration_s": self.steady_iteration_s}),
             "iterations_s": [duration / 1e9 for duration in self.iterations_ns],
             "losses": list(self.losses),
             "training_s": self.training_s,

@@ -31,6 +31,7 @@ from pipeline.models import ModelConfig, layers, model_config
 from pipeline.partition import chosen, default_partition
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
+from pipeline.steady import steady_iteration_ns
 from pipeline.timeline import Timeline
 from simulator import Prediction, Profile, simulate
 
@@ -189,7 +190,7 @@ def _case(name: str, schedule: Schedule, session: Session, config: SessionConfig
         microbatches=schedule.microbatches,
         width=config.width,
         predicted=_predicted(prediction, samples),
-        measured=_measured(measured, interval, samples, peaks),
+        measured=_measured(schedule, measured, interval, samples, peaks),
         interval=interval,
         predicted_interval_s=prediction.interval_s,
         iterations=len(measured),
@@ -219,15 +220,25 @@ def _predicted(prediction: Prediction, samples: int) -> Figures:
         bubble_ratio=measure(prediction.typical).bubble_ratio,
         throughput_samples_per_s=samples / typical_s,
         peak_memory_bytes=tuple(device.peak_memory_bytes or 0 for device in prediction.metrics.per_device),
+        steady_iteration_s=_steady_s([prediction.typical], prediction.schedule),
     )
 
 
-def _measured(timelines: Sequence[Timeline], interval: Interval, samples: int, peaks: tuple[int, ...]) -> Figures:
+def _steady_s(timelines: Sequence[Timeline], schedule: Schedule) -> float | None:
+    """The median of what a full pipeline takes for an iteration, in seconds."""
+    found = [spent for each in timelines if (spent := steady_iteration_ns(each, schedule)) is not None]
+    return median(found) / 1e9 if found else None
+
+
+def _measured(
+    schedule: Schedule, timelines: Sequence[Timeline], interval: Interval, samples: int, peaks: tuple[int, ...]
+) -> Figures:
     return Figures(
         iteration_s=interval.median,
         bubble_ratio=median(measure(timeline).bubble_ratio for timeline in timelines),
         throughput_samples_per_s=samples / interval.median,
         peak_memory_bytes=peaks,
+        steady_iteration_s=_steady_s(timelines, schedule),
     )
 
 

@@ -24,15 +24,18 @@ class Figures:
     bubble_ratio: float
     throughput_samples_per_s: float
     peak_memory_bytes: tuple[int, ...]
+    steady_iteration_s: float | None = None
+    """`pipeline.steady.steady_iteration_ns` of a schedule without a flush"""
 
     def as_json(self) -> dict[str, Any]:
         """The figures under the names of the command's contract."""
+        steady = {} if self.steady_iteration_s is None else {"steady_iteration_s": self.steady_iteration_s}
         return {
             "iteration_s": self.iteration_s,
             "bubble_ratio": self.bubble_ratio,
             "throughput_samples_per_s": self.throughput_samples_per_s,
             "peak_memory_bytes": list(self.peak_memory_bytes),
-        }
+        } | steady
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class CaseError:
     bubble_ratio_points: float
     throughput: float
     peak_memory: float
+    steady_iteration: float | None = None
 
     @classmethod
     def between(cls, predicted: Figures, measured: Figures) -> CaseError:
@@ -60,7 +64,12 @@ class CaseError:
             bubble_ratio_points=100 * (predicted.bubble_ratio - measured.bubble_ratio),
             throughput=predicted.throughput_samples_per_s / measured.throughput_samples_per_s - 1,
             peak_memory=max(memory, key=abs, default=0.0),
+            steady_iteration=_relative(predicted.steady_iteration_s, measured.steady_iteration_s),
         )
+
+
+def _relative(predicted: float | None, measured: float | None) -> float | None:
+    return predicted / measured - 1 if predicted is not None and measured else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,7 @@ class ValidationCase:
                 "bubble_ratio_points": error.bubble_ratio_points,
                 "throughput": error.throughput,
                 "peak_memory": error.peak_memory,
+                **({} if error.steady_iteration is None else {"steady_iteration": error.steady_iteration}),
             },
             "within_tolerance": self.within(tolerance),
         }

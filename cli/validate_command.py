@@ -132,6 +132,10 @@ def _print(verdict: Validation) -> None:
     title = f"{verdict.model}: predicted against measured{label}, micro-batch of {verdict.microbatch_size}"
     if left_out := print_fitting_table(title, _COLUMNS, rows, _FIRST_TO_GO):
         note(f"this terminal is too narrow for {', '.join(left_out)}: --json has them")
+    for case in verdict.cases:
+        if (steady := case.error.steady_iteration) is not None:
+            predicted, measured = (format_ns((side.steady_iteration_s or 0) * 1e9) for side in (case.predicted, case.measured))
+            print(f"{case.schedule} while its pipeline is full: {predicted} an iteration, measured {measured} ({steady:+.1%})")
     summary = verdict.summary
     print(f"mean error {summary.mean_abs_error_iteration:.1%}, worst {summary.worst_abs_error_iteration:.1%}; "
           f"repeat noise {verdict.repeat_noise:.1%}; drift {verdict.drift:+.1%}; "

@@ -45,8 +45,10 @@ def _rows(done: Run) -> list[tuple[str, str]]:
     metrics = done.metrics
     learnt = [("loss, first and last", f"{done.losses[0]:.4f}, {done.losses[-1]:.4f}")] if done.losses else []
     learnt += [("accuracy, held-out samples", percent(done.held_out[0]))] if done.held_out else []
+    steady = done.steady_iteration_s
     return [
         ("iteration (median)", format_ns(metrics.iteration_ns)),
+        *([] if steady is None else [("iteration while the pipeline is full (median)", format_ns(steady * 1e9))]),
         ("training time (all iterations)", f"{done.training_s:.3g} s"),
         ("bubble ratio (idle / devices x pipeline)", percent(metrics.bubble_ratio)),
         ("utilisation", percent(metrics.utilisation)),
