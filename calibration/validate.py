@@ -43,7 +43,7 @@ _DEFAULT = Source()
 
 
 def validate(
-    names: Sequence[str],
+    names: Sequence[str | Schedule],
     *,
     model: str,
     stages: int,
@@ -62,6 +62,7 @@ def validate(
 ) -> Validation:
     """Predicts each schedule from calibration runs alone, runs it for real, and compares.
 
+    A name stands for the schedule of so many stages and micro-batches, without options.
     The ranks run calibration and judged iterations in turns for about `budget_s` seconds, on `width`
     copies of the pipeline. With compute "paced", for more ranks than cores, every stage sleeps for
     the costs of `pace`, or of a calibration on as many ranks as there are cores; messages,
@@ -94,7 +95,7 @@ def validate(
 
 
 def check_validation(
-    names: Sequence[str],
+    names: Sequence[str | Schedule],
     *,
     model: str,
     stages: int,
@@ -110,9 +111,10 @@ def check_validation(
     """The schedules of a validation; raises InputError for all that can be known without this machine's cores and folders."""
     _check_compute(compute, pace)
     config, found = model_config(model), {}
-    for name in names:
-        found[name] = build(name, stages=stages, microbatches=microbatches)
-        default_partition(config, found[name].stages)
+    for each in names:
+        schedule = each if isinstance(each, Schedule) else build(each, stages=stages, microbatches=microbatches)
+        found[schedule.name] = schedule
+        default_partition(config, schedule.stages)
     check_source(config, source)
     check_measuring(microbatch_size, budget_s)
     if width < 1:

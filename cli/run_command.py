@@ -15,7 +15,7 @@ from cli.launching import checked
 from cli.options import costs
 from cli.options.grouped import grouped
 from cli.options.partition import PARTITION, layers_per_stage
-from cli.options.selection import SETTINGS, select
+from cli.options.selection import SETTINGS, select_several
 from cli.options.training import TrainingOptions, how_far
 from cli.reports.dry_run import report_dry_runs
 from cli.reports.output import note, some_time, usable_folder
@@ -81,7 +81,7 @@ def command(
     """Runs one schedule, or several in turns."""
     _refuse_below_one(("--width", width), ("--microbatch-size", microbatch_size))
     training, deadline_s = how.training(), some_time("--deadline", deadline)
-    schedules = _select(names, stages, microbatches, settings)
+    schedules = select_several(names, stages, microbatches, settings)
     profiles = [_profile(compute, pace, partition)] * len(schedules)
     if compute is Compute.PACED:
         _refuse_learning(schedules, how)
@@ -132,14 +132,6 @@ def _refuse_learning(schedules: list[Schedule], how: TrainingOptions) -> None:
     if len(schedules) > 1 or how.checkpoint_every or how.resume:
         what = "several schedules" if len(schedules) > 1 else "a checkpoint"
         raise InputError(f"{what} with paced compute", "where nothing is learnt", "give --compute real")
-
-
-def _select(names: list[str], stages: int | None, microbatches: int | None, settings: list[str]) -> list[Schedule]:
-    """The schedules of these names. Raises InputError for two that would share their files."""
-    schedules = [select(name, stages, microbatches, settings) for name in dict.fromkeys(names)]
-    if len({each.name for each in schedules}) < len(schedules):
-        raise InputError(f"schedules {', '.join(names)}", "two have the same name", "name each of them once")
-    return schedules
 
 
 def _partitions(

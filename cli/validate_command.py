@@ -13,6 +13,7 @@ import typer
 from cli.launching import checked
 from cli.options.data import DATA, DATA_DIR, source_of
 from cli.options.partition import PARTITION
+from cli.options.selection import SETTINGS, select_several
 from cli.reports.output import caption, note, print_fitting_table, print_json, some_time, usable_folder
 from cli.reports.progress import progress
 from executor.ranks.environment import is_leader
@@ -33,6 +34,8 @@ Examples:
 
     chimera validate gpipe dapple chimera --model gpt-tiny --stages 2 --microbatches 8 --tolerance 4% --json
 
+    chimera validate dapple chimera --stages 2 --microbatches 8 --set recompute=all
+
     chimera validate dapple chimera --stages 4 --microbatches 8 --width 2 --compute paced
 """
 _START_UP_S = 25.0
@@ -45,10 +48,11 @@ _FIRST_TO_GO = ("iterations", "points", "memory pred/meas", "memory error", "bub
 
 
 def command(
-    names: list[str] | None = typer.Argument(None, help="Schedules; gpipe, dapple and chimera by default."),
+    names: list[str] | None = typer.Argument(None, help="Schedules, or CSV or JSON files; gpipe, dapple and chimera by default."),
     model: str = typer.Option("gpt-tiny", "--model", help="A shipped model's name: see chimera models."),
     stages: int = typer.Option(2, "--stages", help="Devices of the pipeline, D."),
     microbatches: int = typer.Option(8, "--microbatches", help="Micro-batches per iteration, N."),
+    settings: list[str] = SETTINGS,
     microbatch_size: int = typer.Option(4, "--microbatch-size", help="Samples in a micro-batch, B."),
     width: int = typer.Option(1, "--width", help="Data-parallel copies of the pipeline, W."),
     partition: Annotated[str | None, PARTITION] = None,
@@ -74,13 +78,14 @@ def command(
         "compute": compute, "pace": None if profile is None else load_profile(profile),
         "source": source_of(data, data_dir), "partition": partition, "budget_s": budget_s,
     }  # fmt: skip
-    schedules = check_validation(chosen, **asked)
+    judged = select_several(chosen, stages, microbatches, settings)
+    schedules = check_validation(judged, **asked)
     checked()
     if compute == "real":
         require_cores(max(item.devices for item in schedules.values()) * width)
     usable_folder(output)
     with progress(f"calibrating and running {', '.join(chosen)} in turns", _START_UP_S + 1.3 * budget_s) as advance:
-        verdict = validate(chosen, **asked, tolerance=allowed, output=output, seed=seed, on_progress=advance)
+        verdict = validate(judged, **asked, tolerance=allowed, output=output, seed=seed, on_progress=advance)
     if not is_leader():  # rank 0 has the same verdict, and tells it
         return 0
     _report(verdict, output, as_json=as_json)

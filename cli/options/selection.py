@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SETTINGS", "parse_settings", "select", "select_plan"]
+__all__ = ["SETTINGS", "parse_settings", "select", "select_plan", "select_several"]
 
 from pathlib import Path
 
@@ -30,6 +30,29 @@ def select(name: str, stages: int | None, microbatches: int | None, settings: li
         raise InputError(f"{name} without {missing[0]}", "a schedule needs its depth and micro-batches", f"give {missing[0]}")
     assert stages is not None and microbatches is not None
     return build(name, stages=stages, microbatches=microbatches, **parse_settings(name, settings))
+
+
+def select_several(
+    names: list[str], stages: int | None, microbatches: int | None, settings: list[str]
+) -> list[Schedule]:
+    """The schedules of these names; a setting reaches those that have this option, and at least one must.
+
+    Raises what `select` does, and InputError for two that would share a name.
+    """
+    chosen = list(dict.fromkeys(names))
+    own = {name: _own(name, settings) for name in chosen}
+    for setting in settings:
+        if not any(setting in kept for kept in own.values()):
+            keys = {key for name in chosen if not _is_file(name) for key in entry(name).options}
+            raise UnknownNameError(f"option of {', '.join(chosen)}", setting.partition("=")[0], keys)
+    schedules = [select(name, stages, microbatches, own[name]) for name in chosen]
+    if len({each.name for each in schedules}) < len(schedules):
+        raise InputError(f"schedules {', '.join(names)}", "two have the same name", "name each of them once")
+    return schedules
+
+
+def _own(name: str, settings: list[str]) -> list[str]:
+    return [] if _is_file(name) else [each for each in settings if each.partition("=")[0] in entry(name).options]
 
 
 def select_plan(

@@ -32,6 +32,8 @@ UNIFORM = ("--forward", "1ms", "--backward", "2ms")
         (("run", "dapple", *TINY, *SIZE, "--steps", "0"), "below 1"),
         (("run", "dapple", *TINY, *SIZE, "--compute", "pace"), "did you mean 'paced'"),
         (("validate", "chimera", "--stages", "3"), "an even number"),
+        (("validate", "dapple", "gpipe", "--set", "pairs=2"), "unknown option of dapple, gpipe 'pairs'"),
+        (("validate", "chimera", "--set", "concat=twice"), "concat"),
         (("validate", "dapple", "--stages", "20"), "20 stages for 10 layers"),
         (("validate", "--model", "gpt-tinny"), "did you mean 'gpt-tiny'"),
         (("validate", "--budget", "0s"), "no time at all"),
