@@ -8,8 +8,8 @@ from __future__ import annotations
 
 __all__ = ["Context", "InPlace", "Observation", "observe"]
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -30,7 +30,7 @@ class Observation(NamedTuple):
     """One computation: how long it took, and how long after it could have started it did start.
 
     `split` marks forwards whose backward comes as I and W. `run` and `iteration` count the calls of
-    `observe` and the timelines of all of them; `first` says that the device had computed nothing of this
+    `observe` and the timelines of all of them; `turn` counts what the device had computed of this
     stage and kind in this iteration.
     """
 
@@ -45,7 +45,7 @@ class Observation(NamedTuple):
     device: int = 0
     iteration: int = 0
     run: int = 0
-    first: bool = False
+    turn: int = 0
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ def _observations(
 ) -> list[Observation]:
     found = []
     before: Span | None = None
-    done: set[tuple[int, Kind]] = set()
+    done: Counter[tuple[int, Kind]] = Counter()
     for span in row:
         if isinstance(action := span.action, Action):
             start, delay = _start(schedule, span, before, ends)
@@ -107,10 +107,10 @@ def _observations(
             found.append(
                 Observation(
                     action.stage, action.kind, context, prepares, duration, start, delay, action.microbatch,
-                    first=action[:2] not in done,
+                    turn=done[action[:2]],
                 )
             )  # fmt: skip
-            done.add(action[:2])
+            done[action[:2]] += 1
         before = span
     return found
 
@@ -155,12 +155,13 @@ def _produced(schedule: Schedule, action: Action, ends: dict[Action, int]) -> in
 
 def _observe_closing(timeline: Timeline, group: int, gradient_bytes: Sequence[int], found: InPlace) -> None:
     together: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    launched = _launched(timeline)
     for device in range(timeline.devices):
         computed = max((span.end_ns for span in timeline.of_device(device)), default=0)
         # Beside computation they are slower: that has a probe of its own (`calibration.overlap`).
         reduces = [span for span in timeline.of_device(device, "sync") if span.start_ns >= computed]
         if reduces:
-            mean_bytes, mean_ns = _reduce(reduces, gradient_bytes)
+            mean_bytes, mean_ns = _reduce(reduces, launched, gradient_bytes)
             found.reduces.append((group, mean_bytes, mean_ns))
             together[tuple(sorted(span.action.parts[0].stage for span in reduces))].append(mean_ns * len(reduces))
         for span in timeline.of_device(device, "optimizer"):
@@ -171,11 +172,21 @@ def _observe_closing(timeline: Timeline, group: int, gradient_bytes: Sequence[in
         found.tails.append(timeline.end_ns - max(span.end_ns for span in timeline.spans))
 
 
-def _reduce(reduces: Sequence[Span], gradient_bytes: Sequence[int]) -> tuple[int, int]:
+def _launched(timeline: Timeline) -> dict[int, int]:
+    """When the last device launched the all-reduce of a stage: before, the others wait and nothing is reduced."""
+    found: dict[int, int] = {}
+    for device in range(timeline.devices):
+        for span in timeline.of_device(device, "sync"):
+            stage = span.action.parts[0].stage
+            found[stage] = max(found.get(stage, 0), span.start_ns)
+    return found
+
+
+def _reduce(reduces: Sequence[Span], launched: Mapping[int, int], gradient_bytes: Sequence[int]) -> tuple[int, int]:
     """Mean bytes and mean share of the time: all-reduces of one device that overlap share its links."""
     busy, reached = 0, 0
-    for span in sorted(reduces, key=lambda span: span.start_ns):
-        busy += max(span.end_ns - max(span.start_ns, reached), 0)
+    for stage, span in sorted(((span.action.parts[0].stage, span) for span in reduces), key=lambda pair: launched[pair[0]]):
+        busy += max(span.end_ns - max(launched[stage], reached), 0)
         reached = max(reached, span.end_ns)
     total = sum(gradient_bytes[span.action.parts[0].stage] for span in reduces)
     return total // len(reduces), busy // len(reduces)

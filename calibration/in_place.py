@@ -14,10 +14,12 @@ from pipeline.actions import Kind
 from simulator.costs.profile import Locality
 
 _BACKWARDS = (Kind.B, Kind.I)
+_WARM = 3
+"""so many computations of its stage and kind before it in the iteration, and one is taken to be warm"""
 
 
 class _Case(NamedTuple):
-    """What is expected to take equally long."""
+    """What is expected to take equally long; `turn` is that of `Observation`, at most `_WARM`."""
 
     run: int
     device: int
@@ -25,31 +27,31 @@ class _Case(NamedTuple):
     kind: Kind
     context: Context
     split: bool
-    first: bool
+    turn: int
 
 
 def in_place_times(in_place: InPlace) -> tuple[Locality, dict[tuple[int, Kind], float]]:
     """The factors of contexts, and per (stage, kind) the time in nanoseconds without any of them.
 
     A factor is the median of the ratios of medians over all pairs of cases that differ in nothing
-    else; without a pair it is 1. What was seen in a context is divided by its factors. Those of first
+    else; without a pair it is 1. What was seen in a context is divided by its factors. Those of cold
     computations come first, from pairs of one device and run, then the others, over all devices and runs.
     """
     times: dict[_Case, list[float]] = defaultdict(list)
     for seen in in_place.actions:
-        times[_Case(seen.run, seen.device, *seen[:4], seen.first)].append(seen.duration_ns)
-    first = {Kind.F: _first(times, (Kind.F,)), Kind.W: 1.0} | dict.fromkeys(_BACKWARDS, _first(times, _BACKWARDS))
+        times[_Case(seen.run, seen.device, *seen[:4], min(seen.turn, _WARM))].append(seen.duration_ns)
+    cold = {Kind.F: _cold(times, (Kind.F,)), Kind.W: ()} | dict.fromkeys(_BACKWARDS, _cold(times, _BACKWARDS))
     warm: dict[_Case, list[float]] = defaultdict(list)
     for case, samples in times.items():
-        factor = first[case.kind] if case.first else 1.0
-        warm[case._replace(run=0, device=0, first=False)] += [time / factor for time in samples]
+        factor = cold[case.kind][case.turn] if case.turn < len(cold[case.kind]) else 1.0
+        warm[case._replace(run=0, device=0, turn=0)] += [time / factor for time in samples]
     medians = {case: median(samples) for case, samples in warm.items()}
     locality = Locality(
         forward_after_backward=_factor(medians, Kind.F, context="after-backward"),
         backward_after_own_forward=_factor(medians, Kind.B, context="own-forward"),
         forward_for_split=_split_factor(medians),
-        first_forward=first[Kind.F],
-        first_backward=first[Kind.B],
+        cold_forwards=cold[Kind.F],
+        cold_backwards=cold[Kind.B],
     )
     pooled: dict[tuple[int, Kind], list[float]] = defaultdict(list)
     for case, samples in warm.items():
@@ -58,10 +60,14 @@ def in_place_times(in_place: InPlace) -> tuple[Locality, dict[tuple[int, Kind], 
     return locality, {key: median(samples) for key, samples in pooled.items()}
 
 
-def _first(times: Mapping[_Case, list[float]], kinds: Collection[Kind]) -> float:
-    """What a first computation takes over a later one of the same kind."""
+def _cold(times: Mapping[_Case, list[float]], kinds: Collection[Kind]) -> tuple[float, ...]:
+    """What the first computations of a kind take over warm ones; nothing where none is known to differ."""
     medians = {case: median(samples) for case, samples in times.items() if case.kind in kinds}
-    return _ratio(medians, {case: case._replace(first=False) for case in medians if case.first})
+    found = tuple(
+        _ratio(medians, {case: case._replace(turn=_WARM) for case in medians if case.turn == turn})
+        for turn in range(_WARM)
+    )
+    return found if any(factor != 1.0 for factor in found) else ()
 
 
 def _factor(medians: dict[_Case, float], kind: Kind, context: Context) -> float:

@@ -33,9 +33,10 @@ class CalibrationRun:
     partition: tuple[int, ...] | None = None
 
     @property
-    def kinds(self) -> set[str]:
-        """The kinds of its computations."""
-        return {part.kind for row in self.schedule.actions for action in row for part in action.parts}
+    def shows(self) -> set[str]:
+        """What it shows that not every schedule does: its kinds of computations, and all-reduces over so many replicas."""
+        kinds: set[str] = {part.kind for row in self.schedule.actions for action in row for part in action.parts}
+        return kinds | {f"all-reduce over {self.schedule.replicas}"}
 
 
 def cross_validated(
@@ -48,12 +49,12 @@ def cross_validated(
     """`fit(runs)` with the `run_spread` of its jitter: how far each run is from what `fit` makes of the others.
 
     Root mean square of the relative errors of medians, less what the measured medians are uncertain by.
-    Runs with a kind of computation that no other has could not be predicted and do not count.
+    Runs that show what no other does could not be predicted and do not count.
     """
     squares = []
     for run in runs:
         others = [other for other in runs if other is not run]
-        if run.kinds <= set[str]().union(*(other.kinds for other in others)):
+        if run.shows <= set[str]().union(*(other.shows for other in others)):
             squares.append(_squared_error(fit(others), run, microbatch_size, width))
     profile = fit(runs)
     spread = sqrt(max(fmean(squares), 0.0)) if squares else 0.0

@@ -9,10 +9,13 @@ from collections.abc import Iterable
 from pipeline.schedule import Schedule
 from pipeline.schedules import build
 
+_LEAST = 5
+
 
 def calibration_schedules(stages: int, judged: Iterable[Schedule] = ()) -> dict[str, Schedule]:
-    """The short pipelined runs: GPipe and DAPPLE with D+1 micro-batches and, for even D, Chimera with 2D.
+    """The short pipelined runs: GPipe and DAPPLE with D+1 micro-batches, but 5 at least, and, for even D, Chimera with 2D, or 3D.
 
+    Fewer than 5 (for Chimera 3 a stage and device) would show cold computations only.
     GPipe shows computations on memory not used for long, DAPPLE those on memory just freed, Chimera
     both, messages that arrive just in time, and the all-reduce. ZB-H1 shows the two parts of a split
     backward; it runs where a judged schedule splits, or where nothing is judged. None repeats a
@@ -20,11 +23,12 @@ def calibration_schedules(stages: int, judged: Iterable[Schedule] = ()) -> dict[
     """
     judged = list(judged)
     taken = {(item.name, item.microbatches) for item in judged}
-    wanted = [("gpipe", stages + 1, 1), ("dapple", stages + 1, 1)]
+    few = max(stages + 1, _LEAST)
+    wanted = [("gpipe", few, 1), ("dapple", few, 1)]
     if stages % 2 == 0:
-        wanted.append(("chimera", 2 * stages, stages))
+        wanted.append(("chimera", (3 if stages == 2 else 2) * stages, stages))
     if not judged or any(item.split_backward() for item in judged):
-        wanted.append(("zb-h1", stages + 1, 1))
+        wanted.append(("zb-h1", few, 1))
     found = {}
     for name, microbatches, step in wanted:
         while (name, microbatches) in taken:

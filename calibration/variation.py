@@ -86,7 +86,7 @@ def _relative_durations(actions: Sequence[Observation]) -> dict[_Cell, list[_Rel
     late, messages = _lateness(actions)
     alike: dict[tuple[object, ...], list[tuple[Observation, float, float]]] = defaultdict(list)
     for seen, late_ns, message_ns in zip(actions, late, messages, strict=True):
-        key = (seen.run, seen.device, seen.stage, seen.kind, seen.context, seen.split, seen.first)
+        key = (seen.run, seen.device, seen.stage, seen.kind, seen.context, seen.split, seen.turn)
         alike[key].append((seen, late_ns, message_ns))
     cells: dict[_Cell, list[_Relative]] = defaultdict(list)
     for members in alike.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["COMPUTE", "RECEIVE", "REDUCE", "SEND", "STEP", "Collective", "Message", "Op", "OpCode", "Workload"]
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -112,7 +113,7 @@ class Workload:
         rows = []
         for ops in self.ops:
             previous: Step | None = None
-            done: set[tuple[int, Kind]] = set()
+            done: Counter[tuple[int, Kind]] = Counter()
             row = []
             for op in ops:
                 if op.code is COMPUTE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Durations"]
 
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.actions import Action, Kind, Step
 from pipeline.schedule import Schedule
@@ -52,23 +52,23 @@ class Durations:
         """Duration of a computation by itself, overheads of the profile included."""
         return self._joined(action, [self._part_ns(part) for part in action.parts])
 
-    def compute_in_order_ns(self, action: Step, previous: Step | None, done: Container[tuple[int, Kind]] = ()) -> int:
+    def compute_in_order_ns(self, action: Step, previous: Step | None, done: Mapping[tuple[int, Kind], int] | None = None) -> int:
         """The same after `previous` on the same device: see `simulator.costs.profile.Locality`.
 
-        `done` are the stages and kinds of which the device has computed something before.
+        `done` counts what the device has computed before in this iteration, by stage and kind.
         """
-        factor = self._locality(action, previous)
-        cold = [1.0 if part[:2] in done else self._first(part.kind) for part in action.parts]
+        factor, done = self._locality(action, previous), done or {}
+        cold = [self._cold(part.kind, done.get(part[:2], 0)) for part in action.parts]
         if factor == 1.0 and not self._split and cold == [1.0]:
             return self.compute_ns(action)
-        times = [self._part_ns(part) * self._preparing(part) * first for part, first in zip(action.parts, cold, strict=True)]
+        times = [self._part_ns(part) * self._preparing(part) * each for part, each in zip(action.parts, cold, strict=True)]
         return round(factor * self._joined(action, times))
 
-    def _first(self, kind: Kind) -> float:
-        """The factor of the first computation of a kind."""
-        if kind is Kind.F:
-            return self.profile.locality.first_forward
-        return self.profile.locality.first_backward if kind in (Kind.B, Kind.I) else 1.0
+    def _cold(self, kind: Kind, before: int) -> float:
+        """The factor of a computation that so many of its stage and kind came before."""
+        locality = self.profile.locality
+        factors = locality.cold_forwards if kind is Kind.F else locality.cold_backwards if kind is not Kind.W else ()
+        return factors[before] if before < len(factors) else 1.0
 
     def _joined(self, action: Step, times: Sequence[float]) -> int:
         if len(times) == 1:

@@ -66,7 +66,7 @@ def refit(
 
 @pytest.mark.parametrize("stages", [2, 4])
 @pytest.mark.parametrize("name", ["gpipe", "dapple", "chimera", "zb-h1"])
-@pytest.mark.parametrize("locality", [Locality(), Locality(0.9, 0.95), Locality(0.9, 0.95, 1.1), Locality(0.9, 0.95, 1.0, 1.2, 1.1)])
+@pytest.mark.parametrize("locality", [Locality(), Locality(0.9, 0.95), Locality(0.9, 0.95, 1.1), Locality(0.9, 0.95, 1.0, (1.2, 1.1, 1.04), (1.1, 1.05, 1.02))])
 def test_a_machine_is_recovered_from_its_calibration_runs(stages: int, name: str, locality: Locality) -> None:
     machine = truth(locality=locality)
     schedule = build(name, stages=stages, microbatches=12)  # a configuration that no calibration run has
@@ -95,10 +95,10 @@ def test_layers_keep_their_proportions_and_stages_their_measured_total() -> None
         assert [time / ours[0] for time in ours] == pytest.approx([time / theirs[0] for time in theirs], rel=1e-3)
 
 
-def test_first_computations_are_told_apart_from_warm_ones() -> None:
-    fitted = refit(truth(locality=Locality(first_forward=1.2, first_backward=1.1)), 2)
-    assert fitted.locality.first_forward == pytest.approx(1.2, rel=1e-3)
-    assert fitted.locality.first_backward == pytest.approx(1.1, rel=1e-3)
+def test_cold_computations_are_told_apart_from_warm_ones() -> None:
+    fitted = refit(truth(locality=Locality(cold_forwards=(1.3, 1.1), cold_backwards=(1.2, 1.1, 1.05))), 2)
+    assert fitted.locality.cold_forwards == pytest.approx((1.3, 1.1, 1.0), rel=1e-3)
+    assert fitted.locality.cold_backwards == pytest.approx((1.2, 1.1, 1.05), rel=1e-3)
     warm = truth().layers
     for ours, theirs in zip(fitted.layers, warm, strict=True):
         assert ours.costs[0].forward_ns == pytest.approx(theirs.costs[0].forward_ns, rel=1e-3)

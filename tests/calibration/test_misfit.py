@@ -75,24 +75,24 @@ def test_runs_that_agree_have_no_spread() -> None:
 
 
 def test_a_run_that_is_slower_than_the_others_say_is_a_spread() -> None:
-    # GPipe is 3 % off what the others say, and they (of two runs, one of them GPipe, medians lie in between) by less:
-    # the root mean square is between 3 % / sqrt(3) and 3 %.
+    # GPipe is 3 % off what DAPPLE and Chimera say; DAPPLE is off what GPipe and Chimera say by 3 % at most, if
+    # medians follow GPipe: the root mean square of the two is between 3 % / sqrt(2) and 3 %.
     found = cross_validated(fit, calibration([1.03, 1.0, 1.0], STEADY, 5, seed=1), microbatch_size=1)
-    assert 0.03 / 3**0.5 - 0.002 <= found.jitter.run_spread <= 0.03
+    assert 0.03 / 2**0.5 - 0.002 <= found.jitter.run_spread <= 0.031
 
 
-def test_a_kind_of_computation_that_no_other_run_has_is_no_misfit() -> None:
-    split = build("zb-h1", stages=2, microbatches=3)
-    others = calibration([1.0, 1.0, 1.0], STEADY, 5, seed=1)
-    odd = CalibrationRun(split, Kept(tuple(run(split, 2.0, STEADY, 5, seed=9)), tuple(range(5)), 0))
+@pytest.mark.parametrize("odd", [build("zb-h1", stages=2, microbatches=3), build("chimera", stages=2, microbatches=4)])
+def test_what_no_other_run_shows_is_no_misfit(odd: Schedule) -> None:
+    alike = [one for one in calibration([1.0, 1.0, 1.0], STEADY, 5, seed=1) if one.schedule.replicas == 1]
     asked: list[set[str]] = []
 
     def noting(runs: Sequence[CalibrationRun]) -> Profile:
         asked.append({one.schedule.name for one in runs})
-        return fit([one for one in runs if one is not odd])
+        return fit([one for one in runs if one.schedule is not odd])
 
-    assert cross_validated(noting, [*others, odd], microbatch_size=1).jitter.run_spread < 2e-3
-    assert {one.schedule.name for one in others} not in asked
+    slow = CalibrationRun(odd, Kept(tuple(run(odd, 2.0, STEADY, 5, seed=9)), tuple(range(5)), 0))
+    assert cross_validated(noting, [*alike, slow], microbatch_size=1).jitter.run_spread < 2e-3
+    assert {one.schedule.name for one in alike} not in asked  # it was never left out
 
 
 @pytest.mark.parametrize(

@@ -20,3 +20,10 @@ def test_a_split_backward_is_calibrated_where_it_is_judged() -> None:
     assert "calibration-zb-h1" in calibration_schedules(2, [build("zb-h1", stages=2, microbatches=8)])
     assert "calibration-zb-h1" not in calibration_schedules(2, [build("dapple", stages=2, microbatches=8)])
     assert "calibration-zb-h1" in calibration_schedules(2)  # a profile is for any schedule
+
+
+@given(st.integers(1, 8))
+def test_every_stage_and_device_gets_warm(stages: int) -> None:
+    # Measured: computations are up to half as long again until their stage has done three of them
+    for label, schedule in calibration_schedules(stages, [build("dapple", stages=stages, microbatches=8)]).items():
+        assert schedule.microbatches // schedule.replicas >= (5 if schedule.replicas == 1 else 3), label

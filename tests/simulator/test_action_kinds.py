@@ -194,12 +194,12 @@ def test_forwards_that_prepare_a_split_backward_cost_their_factor() -> None:
         assert found == [900, 900 + more]
 
 
-def test_the_first_computation_of_a_stage_and_kind_takes_its_factor_longer() -> None:
-    # One device, three micro-batches: 1.5 x 100 + 2 x 100 forwards, 1.25 x 200 + 2 x 200 backwards
+def test_cold_computations_of_a_stage_and_kind_take_their_factors_longer() -> None:
+    # One device, three micro-batches: forwards (1.5 + 1.1 + 1) x 100, backwards (1.25 + 2) x 200
     plain = Profile.uniform(forward=100, backward=200)
-    cold = replace(plain, locality=Locality(first_forward=1.5, first_backward=1.25))
+    cold = replace(plain, locality=Locality(cold_forwards=(1.5, 1.1), cold_backwards=(1.25,)))
     schedule = build("gpipe", stages=1, microbatches=3)
-    assert simulate(schedule, cold).metrics.iteration_ns == 150 + 200 + 250 + 400
-    # Two of the halves' three inputs are warm; weights have no factor: 150 + 200 + 1.25 x 100 + 2 x 100 + 3 x 100
+    assert simulate(schedule, cold).metrics.iteration_ns == 150 + 110 + 100 + 250 + 400
+    # Two of the halves' three inputs are warm; weights have no factor: 360 + 1.25 x 100 + 2 x 100 + 3 x 100
     halves = replace(Profile.uniform(forward=100, backward_input=100, backward_weight=100), locality=cold.locality)
-    assert simulate(build("zb-h1", stages=1, microbatches=3), halves).metrics.iteration_ns == 975
+    assert simulate(build("zb-h1", stages=1, microbatches=3), halves).metrics.iteration_ns == 985
