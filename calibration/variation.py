@@ -26,6 +26,7 @@ _QUANTILES, _OUTERMOST = 33, 0.005
 _STRAGGLER_SPREADS, _STRAGGLER_LEAST = 5.0, 0.1
 _MAD_TO_DEVIATION = 1.4826
 _STALL_SPREADS, _STALL_LEAST_NS = 5.0, 500_000
+"""of a stall at least; a smaller one is variation like any other"""
 
 
 class _Cell(NamedTuple):
@@ -48,9 +49,9 @@ def variation(in_place: InPlace) -> Jitter:
     action has stalled that, its message's delay included, took half a millisecond and five robust
     standard deviations longer than the others of its iteration and device: rare, but longer iterations
     have more of them. A straggler is a device whose actions took, in one iteration, a tenth and five
-    robust standard deviations longer than usual; both count for nothing else. Iterations set aside as disturbed are
-    not among those observed: stragglers that hold up whole rounds by more than a tenth are taken for
-    disturbances from outside.
+    robust standard deviations longer than usual; both count for nothing else. Iterations set aside as
+    disturbed are not among those observed: stragglers that hold up whole rounds by more than a tenth are
+    taken for disturbances from outside.
     """
     cells, stalls = _without_stalls(_relative_durations(in_place.actions))
     if sum(map(len, cells.values())) < _QUANTILES:
