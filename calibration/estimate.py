@@ -29,7 +29,7 @@ _CLEARLY_NS = 500_000
 class Observation(NamedTuple):
     """One computation: how long it took, and how long after it could have started it did start.
 
-    `split` marks forwards whose backward comes as I and W. `run` and `iteration` count the calls of
+    `split` marks forwards whose backward comes as I and W, `recompute` computations of stages that recompute. `run` and `iteration` count the calls of
     `observe` and the timelines of all of them; `turn` counts what the device had computed of this
     stage and kind in this iteration.
     """
@@ -46,6 +46,7 @@ class Observation(NamedTuple):
     iteration: int = 0
     run: int = 0
     turn: int = 0
+    recompute: bool = False
 
 
 @dataclass(slots=True)
@@ -107,7 +108,7 @@ def _observations(
             found.append(
                 Observation(
                     action.stage, action.kind, context, prepares, duration, start, delay, action.microbatch,
-                    turn=done[action[:2]],
+                    turn=done[action[:2]], recompute=schedule.recomputes(action.stage),
                 )
             )  # fmt: skip
             done[action[:2]] += 1

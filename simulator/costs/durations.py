@@ -59,9 +59,12 @@ class Durations:
         """
         factor, done = self._locality(action, previous), done or {}
         cold = [self._cold(part.kind, done.get(part[:2], 0)) for part in action.parts]
-        if factor == 1.0 and not self._split and cold == [1.0]:
+        if factor == 1.0 and not self._split and not self.schedule.recompute and cold == [1.0]:
             return self.compute_ns(action)
-        times = [self._part_ns(part) * self._preparing(part) * each for part, each in zip(action.parts, cold, strict=True)]
+        times = [
+            self._part_ns(part) * self._preparing(part) * self._recomputing(part) * each
+            for part, each in zip(action.parts, cold, strict=True)
+        ]
         return round(factor * self._joined(action, times))
 
     def _cold(self, kind: Kind, before: int) -> float:
@@ -81,6 +84,13 @@ class Durations:
         if part.kind is not Kind.F or (part.stage, part.microbatch) not in self._split:
             return 1.0
         return self.profile.locality.forward_for_split
+
+    def _recomputing(self, part: Action) -> float:
+        """The factor of a forward that will be repeated, or of the backward that repeats it."""
+        if part.kind is Kind.W or not self.schedule.recomputes(part.stage):
+            return 1.0
+        locality = self.profile.locality
+        return locality.forward_for_recomputation if part.kind is Kind.F else locality.backward_with_recomputation
 
     def _locality(self, action: Step, previous: Step | None) -> float:
         if previous is None:

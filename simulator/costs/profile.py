@@ -121,6 +121,9 @@ class Locality:
     memory not touched for long (GPipe's forwards, say). A forward whose backward comes in two parts
     arranges for that in every layer, which costs host time. 1 means no difference.
 
+    Where a stage recomputes, forwards keep their input only, and backwards take a forward on top; what
+    arranging for that costs beyond it are the two factors of recomputation.
+
     The cold factors are those of a device's first, second ... forward (backward, whole or for inputs) of a
     stage in an iteration: what else was done between iterations has taken weights and buffers out of the
     cache. Those beyond the list are warm.
@@ -131,12 +134,15 @@ class Locality:
     forward_for_split: Annotated[float, Gt(0)] = 1.0
     cold_forwards: tuple[Annotated[float, Gt(0)], ...] = ()
     cold_backwards: tuple[Annotated[float, Gt(0)], ...] = ()
+    forward_for_recomputation: Annotated[float, Gt(0)] = 1.0
+    backward_with_recomputation: Annotated[float, Gt(0)] = 1.0
 
     @property
     def least(self) -> float:
         """The smallest factor that any order of actions can earn."""
         orders = min(1.0, self.forward_after_backward, self.backward_after_own_forward)
-        return min(1.0, self.forward_for_split) * orders * min((1.0, *self.cold_forwards, *self.cold_backwards))
+        arranged = min(1.0, self.forward_for_split) * min(1.0, self.forward_for_recomputation, self.backward_with_recomputation)
+        return arranged * orders * min((1.0, *self.cold_forwards, *self.cold_backwards))
 
 
 @dataclass(frozen=True, slots=True)

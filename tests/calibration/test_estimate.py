@@ -75,6 +75,19 @@ def test_a_machine_is_recovered_from_its_calibration_runs(stages: int, name: str
     assert found == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.parametrize("name", ["gpipe", "dapple", "chimera"])
+def test_what_recomputing_costs_is_recovered(name: str) -> None:
+    """Forwards are 5 % faster that keep nothing, and a backward that repeats them 12 % slower than the two of them."""
+    machine = truth(locality=Locality(forward_for_recomputation=0.95, backward_with_recomputation=1.12))
+    fitted = refit(machine, 2)
+    assert fitted.locality.forward_for_recomputation == pytest.approx(0.95, rel=1e-3)
+    assert fitted.locality.backward_with_recomputation == pytest.approx(1.12, rel=1e-3)
+    for options in ({}, {"recompute": "all"}, {"recompute": "1"}):
+        schedule = build(name, stages=2, microbatches=12, **options)
+        expected = simulate(schedule, machine, microbatch_size=4).metrics.iteration_ns
+        assert simulate(schedule, fitted, microbatch_size=4).metrics.iteration_ns == pytest.approx(expected, rel=0.01)
+
+
 @pytest.mark.parametrize("partition", [(2, 8), (6, 4), (2, 3, 4, 1)])
 def test_it_is_recovered_from_runs_of_any_partition(partition: tuple[int, ...]) -> None:
     machine, stages = truth(), len(partition)

@@ -27,3 +27,11 @@ def test_every_stage_and_device_gets_warm(stages: int) -> None:
     # Measured: computations are up to half as long again until their stage has done three of them
     for label, schedule in calibration_schedules(stages, [build("dapple", stages=stages, microbatches=8)]).items():
         assert schedule.microbatches // schedule.replicas >= (5 if schedule.replicas == 1 else 3), label
+
+
+def test_recomputation_is_calibrated_where_it_is_judged() -> None:
+    judged = build("dapple", stages=2, microbatches=5, recompute="all")
+    found = calibration_schedules(2, [judged])["calibration-recomputing"]
+    assert found.recompute and (found.name, found.microbatches) == ("dapple", 6)  # 5 are judged
+    assert "calibration-recomputing" not in calibration_schedules(2, [build("dapple", stages=2, microbatches=8)])
+    assert "calibration-recomputing" in calibration_schedules(2)
