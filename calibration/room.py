@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Held", "check_room", "least_held"]
+__all__ = ["Held", "check_room", "check_room_to_measure", "least_held"]
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from executor.cases import Case, Job
 from executor.ranks.environment import membership
 from executor.ranks.memory_room import available_bytes
 from pipeline.errors import InputError
-from pipeline.models import layers, model_config
+from pipeline.models import config_dict, layers, model_config
 from pipeline.partition import cut
 from pipeline.schedule import Schedule
 from pipeline.units import format_bytes
@@ -48,6 +48,12 @@ def check_room(job: Job, schedules: Mapping[str, Schedule]) -> None:
             f"holds at least {format_bytes(needed)} (weights, gradients, optimizer, activations) where this host has {format_bytes(available)} left",
             "take a smaller model or micro-batch, more hosts (chimera slurm), or predict it with chimera simulate",
         )
+
+
+def check_room_to_measure(model: str, schedules: Mapping[str, Schedule], *, microbatch_size: int, width: int = 1) -> None:
+    """As `check_room`, for schedules of one model that are measured with the optimizer that calibrations take."""
+    cases = tuple(Case(label, {}, microbatch_size, width) for label in schedules)
+    check_room(Job(config_dict(model_config(model)), cases), schedules)
 
 
 def least_held(job: Job, case: Case, schedule: Schedule) -> Held:

@@ -45,7 +45,9 @@ def command(
 ) -> None:
     """Calibrates and saves."""
     from calibration.calibrate import calibrate, check_calibration
+    from calibration.room import check_room_to_measure
     from calibration.session import require_cores
+    from calibration.short_runs import calibration_schedules
 
     budget_s = some_time("--budget", budget)
     asked: dict[str, Any] = {
@@ -55,6 +57,7 @@ def command(
     check_calibration(model, **asked)
     checked()
     require_cores(stages)
+    check_room_to_measure(model, calibration_schedules(stages), microbatch_size=microbatch_size)
     writable_file(output)
     folder = usable_folder(output.parent / f"{output.stem}-ranks")
     try:

@@ -67,6 +67,7 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> int:
     """Validates and says so."""
+    from calibration.room import check_room_to_measure
     from calibration.session import require_cores
     from calibration.validate import check_validation, validate
     from simulator import load_profile
@@ -83,6 +84,7 @@ def command(
     checked()
     if compute == "real":
         require_cores(max(item.devices for item in schedules.values()) * width)
+    check_room_to_measure(model, schedules, microbatch_size=microbatch_size, width=width)
     usable_folder(output)
     with progress(f"calibrating and running {', '.join(chosen)} in turns", _START_UP_S + 1.3 * budget_s) as advance:
         verdict = validate(judged, **asked, tolerance=allowed, output=output, seed=seed, on_progress=advance)

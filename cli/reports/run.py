@@ -38,7 +38,9 @@ def report_one(done: Run, output: Path, *, as_json: bool) -> None:
     _written(output, files)
     size = f"--stages {schedule.devices} --microbatches {schedule.microbatches} --microbatch-size {done.microbatch_size}"
     width = f" --width {done.width}" if done.width > 1 else ""
-    note(f"next: chimera validate {schedule.name} --model {done.model} {size}{width}")
+    paced = " --compute paced" if compute == "paced" else ""
+    cuts = ",".join(map(str, done.partition))
+    note(f"next: chimera validate {schedule.name} --model {done.model} {size}{width}{paced} --partition {cuts}")
 
 
 def _rows(done: Run) -> list[tuple[str, str]]:

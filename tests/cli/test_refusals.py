@@ -64,9 +64,15 @@ def test_a_data_folder_may_be_the_clusters_own(chimera: Any) -> None:
     assert done.status == 0 and "/data/of/the/cluster is not here; the job will look for it" in done.stderr
 
 
-def test_a_model_that_cannot_fit_is_refused_before_a_rank_starts(chimera: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [("run", "dapple", *SIZE), ("validate", "dapple", "--compute", "paced", *SIZE), ("calibrate", "--stages", "1", "--microbatch-size", "1")],
+)
+def test_a_model_that_cannot_fit_is_refused_before_a_rank_starts(
+    chimera: Any, tmp_path: Path, command: tuple[str, ...]
+) -> None:
     """175 billion parameters with gradients and two moments in float32 are 2.5 TiB."""
-    done = chimera("run", "dapple", "--model", "gpt-3-175b", *SIZE, "--output", tmp_path / "run")
+    done = chimera(*command, "--model", "gpt-3-175b", "--output", tmp_path / "run")
     assert done.status == 2 and "TiB" in done.stderr and "left" in done.stderr
     assert not (tmp_path / "run").exists()
 
