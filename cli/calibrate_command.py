@@ -63,7 +63,7 @@ def command(
     try:
         with progress(f"calibrating {model} on {stages} ranks", budget_s) as advance:
             profile = calibrate(model, **asked, output=folder, seed=seed, on_progress=advance)
-    except InputError:  # where a rank fails the folder stays: the error points into it
+    except (InputError, KeyboardInterrupt):  # where a rank fails the folder stays: the error points into it
         shutil.rmtree(folder, ignore_errors=True)
         raise
     if not is_leader():

@@ -1,10 +1,14 @@
 """Commands that start ranks: a real run and a calibration, and what they leave in their folder."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from cli.inner_command import task_of
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 LOSSES = {"losses.csv", "losses.json", "losses.png"}
@@ -20,7 +24,8 @@ def test_a_real_run_leaves_its_files_and_learns(chimera: Any, tmp_path: Path) ->
     assert (document["compute"], document["devices"], len(document["iterations_s"])) == ("real", 2, 2)
     assert len(document["losses"]) == 2 and all(loss > 0 for loss in document["losses"])
     assert {path.name for path in tmp_path.iterdir()} == FILES
-    assert "next:" in done.stderr
+    (next_command,) = re.findall("next: chimera (.*)", done.stderr)
+    assert task_of(shlex.split(next_command)).ranks == 2  # accepted by the check of that command
 
 
 def test_a_calibrated_profile_predicts_what_comes_next(chimera: Any, tmp_path: Path) -> None:

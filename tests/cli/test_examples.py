@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from importlib import import_module
 from pathlib import Path
@@ -55,3 +56,18 @@ def test_an_example_works(chimera: Any, words: list[str]) -> None:
         more = ["--dry-run"] if words[0] == "slurm" and "--dry-run" not in words else []
         done = chimera(words[0], *more, *words[1:])
         assert done.status == 0, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    ("schedules",), ("models",), ("models", "bert-48"),
+    ("simulate", "dapple", "--stages", 2, "--microbatches", 4, "--forward", "1ms", "--backward", "2ms"),
+    ("simulate", "interleaved", "--stages", 2, "--microbatches", 4, "--profile", "profile.json"),
+    ("compare", "dapple", "gpipe", "--stages", 2, "--microbatches", 4, "--profile", "profile.json"),
+], ids=" ".join(("schedules", "models", "model", "uniform", "profile", "compare")).split())  # fmt: skip
+def test_the_next_command_works_as_it_is_printed(chimera: Any, arguments: tuple[object, ...]) -> None:
+    (found,) = re.findall("next: chimera (.*)", chimera(*arguments).stderr)
+    words = shlex.split(found)
+    if words[0] in RANKED:
+        assert task_of(words).ranks >= 1
+    else:
+        assert chimera(*words).status == 0
