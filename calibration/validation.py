@@ -187,8 +187,13 @@ class Validation:
 
     @property
     def too_noisy(self) -> bool:
-        """Whether the repeat noise exceeds the tolerance, so that no verdict can be given."""
-        return self.repeat_noise > self.tolerance
+        """Whether measurements, or predictions of the calibration's own runs, are less certain than the tolerance asks for."""
+        return max(self.repeat_noise, self.calibration_error) > self.tolerance
+
+    @property
+    def calibration_error(self) -> float:
+        """How far each calibration run is from what the others say of it: see `calibration.misfit`."""
+        return self.profile.jitter.run_spread
 
     @property
     def passed(self) -> bool:
@@ -201,7 +206,9 @@ class Validation:
         worst = self.summary.worst_abs_error_iteration
         noise = f"repeat noise {self.repeat_noise:.1%}"
         if self.too_noisy:
-            return f"no verdict: this machine is too noisy now ({noise} exceeds the tolerance {self.tolerance:.1%})"
+            own = f"calibration runs are {self.calibration_error:.1%} from what the others say of them"
+            reason = noise if self.repeat_noise > self.tolerance else own
+            return f"no verdict: this machine is too noisy now ({reason}, more than the tolerance {self.tolerance:.1%})"
         if not self.gradients_match_reference:
             return f"failed: gradients differ from the reference by {self.max_gradient_difference:.1e}"
         if self.passed:
@@ -220,6 +227,7 @@ class Validation:
             "microbatch_size": self.microbatch_size,
             "calibration_s": self.calibration_s,
             "repeat_noise": self.repeat_noise,
+            "calibration_error": self.calibration_error,
             "drift": self.drift,
             "tolerance": self.tolerance,
             "cases": [case.as_json(self.tolerance) for case in self.cases],

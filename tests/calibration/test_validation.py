@@ -12,7 +12,8 @@ from calibration.validation import CaseError, Figures, Validation, ValidationCas
 from pipeline.errors import InputError
 from pipeline.models import layers, model_config
 from pipeline.timeline import Timeline
-from simulator import Profile, load_profile, save_profile
+from simulator import Profile
+from simulator.costs.profile import Jitter, load_profile, save_profile
 
 
 def case(name: str, predicted_s: float, measured_s: float, error_s: float = 0.001) -> ValidationCase:
@@ -54,7 +55,10 @@ def test_summary_and_verdict() -> None:
     assert good.passed and "passed" in good.verdict
     bad = verdict(case("a", 1.2, 1.0), case("b", 2.0, 2.0))
     assert not bad.passed and "failed: a" in bad.verdict
-    assert "too noisy" in verdict(case("a", 1.0, 1.0), noise=0.06).verdict
+    assert "too noisy now (repeat noise 6.0%" in verdict(case("a", 1.0, 1.0), noise=0.06).verdict
+    unsure = replace(Profile.uniform(), jitter=Jitter(run_spread=0.08))
+    doubted = replace(good, profile=unsure)
+    assert doubted.too_noisy and "calibration runs are 8.0% from what the others say" in doubted.verdict
     wrong = replace(good, gradients_match_reference=False, max_gradient_difference=0.5)
     assert not wrong.passed and "gradients differ" in wrong.verdict
 
