@@ -12,8 +12,8 @@ from calibration.validation import CaseError, Figures, Validation, ValidationCas
 from pipeline.errors import InputError
 from pipeline.models import layers, model_config
 from pipeline.timeline import Timeline
-from simulator import Profile
-from simulator.costs.profile import Jitter, load_profile, save_profile
+from simulator import Profile, load_profile, save_profile
+from simulator.costs.profile import Jitter
 
 
 def case(name: str, predicted_s: float, measured_s: float, error_s: float = 0.001) -> ValidationCase:
