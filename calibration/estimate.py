@@ -18,7 +18,7 @@ from pipeline.dependencies import message_for
 from pipeline.schedule import Schedule
 from pipeline.timeline import Span, Timeline
 
-Context = Literal["fresh", "after-backward", "own-forward"]
+Context = Literal["fresh", "after-backward", "own-forward", "after-another"]
 """What the device did before: see `simulator.costs.profile.Locality`."""
 Start = Literal["waited", "ready", "unclear", "first"]
 """Whether a message made the action wait, was long there, or came at about the right time."""
@@ -123,6 +123,8 @@ def _context(action: Action, before: Span | None) -> Context:
     if action.kind is Kind.F and previous.kind in (Kind.B, Kind.W):
         return "after-backward"
     own = (action.stage, action.microbatch) == (previous.stage, previous.microbatch)
+    if action.kind is Kind.W and previous.kind is not Kind.W and not own:
+        return "after-another"
     if action.kind in (Kind.B, Kind.I) and previous.kind is Kind.F and own:
         return "own-forward"
     return "fresh"

@@ -51,6 +51,7 @@ def in_place_times(in_place: InPlace) -> tuple[Locality, dict[tuple[int, Kind], 
     locality = Locality(
         forward_after_backward=_factor(medians, Kind.F, context="after-backward"),
         backward_after_own_forward=_factor(medians, Kind.B, context="own-forward"),
+        weight_after_another=_factor(medians, Kind.W, context="after-another"),
         forward_for_split=_split_factor(medians),
         cold_forwards=cold[Kind.F],
         cold_backwards=cold[Kind.B],
@@ -109,5 +110,5 @@ def _ratio(medians: dict[_Case, float], pairs: dict[_Case, _Case]) -> float:
 
 def _advantage(locality: Locality, case: _Case) -> float:
     factors = {"fresh": 1.0, "after-backward": locality.forward_after_backward,
-               "own-forward": locality.backward_after_own_forward}  # fmt: skip
+               "own-forward": locality.backward_after_own_forward, "after-another": locality.weight_after_another}  # fmt: skip
     return factors[case.context] * (locality.forward_for_split if case.split else 1.0)

@@ -96,6 +96,8 @@ class Durations:
         if previous is None:
             return 1.0
         kind, before = action.kind, previous.kind
+        if kind is Kind.W and before is not Kind.W and action.parts[0][::2] != previous.parts[-1][::2]:
+            return self.profile.locality.weight_after_another
         if kind is Kind.F and before in (Kind.B, Kind.W):
             return self.profile.locality.forward_after_backward
         if kind in (Kind.B, Kind.I) and before is Kind.F and action.parts[0][::2] == previous.parts[0][::2]:

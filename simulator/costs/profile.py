@@ -118,7 +118,8 @@ class Locality:
 
     A forward after a backward writes into memory that was just freed; a backward right after its own
     forward finds its activations still in the cache. On CPUs both run faster than the same work on
-    memory not touched for long (GPipe's forwards, say). A forward whose backward comes in two parts
+    memory not touched for long (GPipe's forwards, say). A weight gradient that does not follow its own
+    input gradient, nor another weight gradient, finds its operands evicted. A forward whose backward comes in two parts
     arranges for that in every layer, which costs host time. 1 means no difference.
 
     Where a stage recomputes, forwards keep their input only, and backwards take a forward on top; what
@@ -136,11 +137,12 @@ class Locality:
     cold_backwards: tuple[Annotated[float, Gt(0)], ...] = ()
     forward_for_recomputation: Annotated[float, Gt(0)] = 1.0
     backward_with_recomputation: Annotated[float, Gt(0)] = 1.0
+    weight_after_another: Annotated[float, Gt(0)] = 1.0
 
     @property
     def least(self) -> float:
         """The smallest factor that any order of actions can earn."""
-        orders = min(1.0, self.forward_after_backward, self.backward_after_own_forward)
+        orders = min(1.0, self.forward_after_backward, self.backward_after_own_forward, self.weight_after_another)
         arranged = min(1.0, self.forward_for_split) * min(1.0, self.forward_for_recomputation, self.backward_with_recomputation)
         return arranged * orders * min((1.0, *self.cold_forwards, *self.cold_backwards))
 

@@ -8,7 +8,7 @@ from calibration.estimate import InPlace, observe
 from calibration.fitting import Measurements, fit_profile
 from calibration.in_place import in_place_times
 from calibration.session import calibration_schedules, gradient_bytes
-from pipeline.actions import Action, Kind
+from pipeline.actions import Action, Kind, parse_action
 from pipeline.models import config_dict, layers, model_config
 from pipeline.partition import cut, default_partition
 from pipeline.schedules import build
@@ -73,6 +73,33 @@ def test_a_machine_is_recovered_from_its_calibration_runs(stages: int, name: str
     expected = simulate(schedule, machine, microbatch_size=4).metrics.iteration_ns
     found = simulate(schedule, refit(machine, stages), microbatch_size=4).metrics.iteration_ns
     assert found == pytest.approx(expected, rel=0.01)
+
+
+def test_weight_gradients_behind_other_computations_are_told_apart_by_hand() -> None:
+    """Behind their own input gradient or another weight gradient they take 4, behind anything else 5."""
+    cells = ["0F0", "0F1", "0I0", "0W0", "0I1", "0W1"], ["0F0", "0F1", "0I0", "0I1", "0W0", "0W1"]
+    in_place = InPlace()
+    for row in cells:
+        contexts = {"0W0": 5 if row[3] == "0I1" else 4, "0W1": 4}
+        spans, clock = [], 0
+        for text in row:
+            end = clock + contexts.get(text, 10)
+            spans.append(Span(0, "compute", parse_action(text), clock, end))
+            clock = end
+        timeline = Timeline("measured", "x", 1, tuple(spans), clock)
+        observe(build("zb-h1", stages=1, microbatches=2), [timeline], [4], in_place)
+    locality, times = in_place_times(in_place)
+    assert locality.weight_after_another == 1.25
+    assert times[0, Kind.W] == 4
+
+
+@pytest.mark.parametrize("name", ["zb-h1", "zb-1p", "zb-h2"])
+def test_what_weight_gradients_cost_behind_others_is_recovered(name: str) -> None:
+    machine = truth(locality=Locality(weight_after_another=1.15))
+    fitted, schedule = refit(machine, 2), build(name, stages=2, microbatches=12)
+    assert fitted.locality.weight_after_another == pytest.approx(1.15, rel=1e-3)
+    expected = simulate(schedule, machine, microbatch_size=4).metrics.iteration_ns
+    assert simulate(schedule, fitted, microbatch_size=4).metrics.iteration_ns == pytest.approx(expected, rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["gpipe", "dapple", "chimera"])
