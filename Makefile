@@ -35,9 +35,9 @@ slurm:
 	scripts/slurm-cluster install
 
 test: lint
-	@# Side by side what can be (a file stays with its worker); what is timed has the cores for itself.
+	@# Side by side what can be (a file stays with its worker, long ones first); what is timed has the cores for itself.
 	$(BIN)/python -m pytest -n 2 tests/pipeline tests/simulator
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not timing" tests/executor tests/cli tests/calibration tests/*.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not timing" tests/*.py tests/cli tests/executor tests/calibration
 	$(BIN)/python -m pytest --nbmake -m timing tests/executor tests/cli tests/calibration tests/*.py
 	$(BIN)/python -m pytest --nbmake notebooks
 
