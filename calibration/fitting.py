@@ -7,7 +7,7 @@ so that its stage agrees with the pipelined runs.
 
 from __future__ import annotations
 
-__all__ = ["Measurements", "fit_profile", "optimizer_cost"]
+__all__ = ["STATE_BYTES", "Measurements", "fit_profile", "optimizer_cost"]
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,8 @@ _TIMES = (
 """field of a SizeCost, the action that shows it in place, and the isolated time by which layers share it"""
 _UNEQUAL = 2.0
 """between stages of sizes that differ less, the constant of a line would be noise"""
-_STATE_BYTES = {"adamw": 8.0, "sgd": 0.0}
+STATE_BYTES = {"adamw": 8.0, "sgd": 0.0}
+"""of what an optimizer keeps of a parameter of four bytes; momentum comes on top"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +224,7 @@ def optimizer_cost(found: Measurements) -> OptimizerCost:
     sizes = [sum(described[index].parameters for index in members) for members in found.cuts]
     steps = _by_size(sizes, found.in_place.steps)
     kept = OptimizerCost(
-        state_bytes_per_parameter=_STATE_BYTES[found.optimizer], gradient_bytes_per_parameter=float(_PARAMETER_BYTES)
+        state_bytes_per_parameter=STATE_BYTES[found.optimizer], gradient_bytes_per_parameter=float(_PARAMETER_BYTES)
     )
     if steps and max(steps) > _UNEQUAL * min(steps):
         line = fit_line(steps)

@@ -7,6 +7,7 @@ __all__ = ["Held", "check_room", "check_room_to_measure", "least_held"]
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from calibration.fitting import STATE_BYTES
 from executor.cases import Case, Job
 from executor.ranks.environment import membership
 from executor.ranks.memory_room import available_bytes
@@ -18,7 +19,6 @@ from pipeline.units import format_bytes
 from simulator.memory.inflight import peak_activations
 
 _BYTES = {"float64": 8}
-_STATES = {"adamw": 2, "sgd": 0}
 
 
 class Held(NamedTuple):
@@ -50,25 +50,29 @@ def check_room(job: Job, schedules: Mapping[str, Schedule]) -> None:
         )
 
 
-def check_room_to_measure(model: str, schedules: Mapping[str, Schedule], *, microbatch_size: int, width: int = 1) -> None:
+def check_room_to_measure(
+    model: str, schedules: Mapping[str, Schedule], *, microbatch_size: int, width: int = 1, paced: bool = False
+) -> None:
     """As `check_room`, for schedules of one model that are measured with the optimizer that calibrations take."""
-    cases = tuple(Case(label, {}, microbatch_size, width) for label in schedules)
+    cases = tuple(Case(label, {}, microbatch_size, width, pace=() if paced else None) for label in schedules)
     check_room(Job(config_dict(model_config(model)), cases), schedules)
 
 
 def least_held(job: Job, case: Case, schedule: Schedule) -> Held:
     """Of every copy together; a device's activations are counted as those of the smallest of its stages.
 
-    Versions of weights, workspaces, buffers of messages and the framework come on top.
+    Versions of weights, workspaces, buffers of messages and the framework come on top; so do the
+    activations of paced stages, whose size is the profile's.
     """
     config = model_config(job.model)
     described, cuts = layers(config), cut(config, schedule.stages, case.partition)
-    size, copies = _BYTES.get(job.dtype, 4), 2 + _STATES[job.optimizer] + (job.momentum > 0)
+    size, copies = _BYTES.get(job.dtype, 4), 2 + int(STATE_BYTES[job.optimizer]) // 4 + (job.momentum > 0)
     always = in_flight = 0
     for device, peak in enumerate(peak_activations(schedule)):
         held = [[described[index] for index in cuts[stage]] for stage in schedule.stages_on(device)]
         always += size * copies * sum(layer.parameters for members in held for layer in members)
-        if not any(schedule.recomputes(stage) for stage in schedule.stages_on(device)):
+        recomputes = any(schedule.recomputes(stage) for stage in schedule.stages_on(device))
+        if not recomputes and case.pace is None:
             kept = min(sum(layer.activation_elements for layer in members) for members in held)
             in_flight += size * int(peak) * case.microbatch_size * kept
     return Held(case.width * always, case.width * in_flight)

@@ -60,11 +60,13 @@ def command(
     check_room_to_measure(model, calibration_schedules(stages), microbatch_size=microbatch_size)
     writable_file(output)
     folder = usable_folder(output.parent / f"{output.stem}-ranks")
+    unused = not folder.exists()
     try:
         with progress(f"calibrating {model} on {stages} ranks", budget_s) as advance:
             profile = calibrate(model, **asked, output=folder, seed=seed, on_progress=advance)
     except (InputError, KeyboardInterrupt):  # where a rank fails the folder stays: the error points into it
-        shutil.rmtree(folder, ignore_errors=True)
+        if unused and is_leader():  # an older folder may be that of a calibration that is under way
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     if not is_leader():
         return

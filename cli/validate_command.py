@@ -84,7 +84,7 @@ def command(
     checked()
     if compute == "real":
         require_cores(max(item.devices for item in schedules.values()) * width)
-    check_room_to_measure(model, schedules, microbatch_size=microbatch_size, width=width)
+    check_room_to_measure(model, schedules, microbatch_size=microbatch_size, width=width, paced=compute == "paced")
     usable_folder(output)
     with progress(f"calibrating and running {', '.join(chosen)} in turns", _START_UP_S + 1.3 * budget_s) as advance:
         verdict = validate(judged, **asked, tolerance=allowed, output=output, seed=seed, on_progress=advance)

@@ -6,7 +6,7 @@ __all__ = ["LeftOut", "candidates", "depths"]
 
 from typing import NamedTuple
 
-from cli.options.selection import parse_settings
+from cli.options.selection import parse_settings, settings_of
 from pipeline.errors import ChimeraError, InputError, UnknownNameError
 from pipeline.schedule import Plan, Schedule
 from pipeline.schedules import build, catalogue, entry
@@ -46,7 +46,7 @@ def candidates(
     schedules: list[Schedule | Plan] = []
     left_out: list[LeftOut] = []
     for item in chosen:
-        own = [setting for setting in settings if setting.partition("=")[0] in item.options]
+        own = settings_of(item.name, settings)
         for depth in stages:
             try:
                 options = parse_settings(item.name, own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SETTINGS", "parse_settings", "select", "select_plan", "select_several"]
+__all__ = ["SETTINGS", "parse_settings", "select", "select_plan", "select_several", "settings_of"]
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def select_several(
     Raises what `select` does, and InputError for two that would share a name.
     """
     chosen = list(dict.fromkeys(names))
-    own = {name: _own(name, settings) for name in chosen}
+    own = {name: settings_of(name, settings) for name in chosen}
     for setting in settings:
         if not any(setting in kept for kept in own.values()):
             keys = {key for name in chosen if not _is_file(name) for key in entry(name).options}
@@ -51,7 +51,8 @@ def select_several(
     return schedules
 
 
-def _own(name: str, settings: list[str]) -> list[str]:
+def settings_of(name: str, settings: list[str]) -> list[str]:
+    """Those that name an option of this schedule; a file has none."""
     return [] if _is_file(name) else [each for each in settings if each.partition("=")[0] in entry(name).options]
 
 

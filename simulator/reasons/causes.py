@@ -7,6 +7,7 @@ __all__ = ["Cause", "Causes", "Place"]
 from collections import defaultdict
 from typing import Literal, NamedTuple
 
+from pipeline.errors import InputError
 from simulator.clocks import clocks
 from simulator.events.engine import Transport
 from simulator.events.exchanges import exchange_end, holds_devices
@@ -104,7 +105,7 @@ class Causes:
             if begun < start <= ended and set(resources) & set(collective.resources):
                 reason = f"the NIC, held by the all-reduce of stage {collective.action.stage}"
                 return Cause(reason, Place("all-reduce", other, until=start))
-        raise AssertionError("a message that waits has something in its way")
+        raise InputError("a message that waits", "has nothing in its way", "name the semantics its times were predicted with")
 
     def of_all_reduce(self, number: int) -> tuple[int, Cause]:
         """Its last member, and why it began when it did: that one's launch, or another all-reduce's end."""

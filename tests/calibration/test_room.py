@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from calibration import room
@@ -48,6 +50,11 @@ def test_activations_are_those_in_flight() -> None:
     for options, expected in (({}, 16 * kept), ({"recompute": "all"}, 0)):
         job, schedules = asked(build("dapple", stages=1, microbatches=3, **options))
         assert least_held(job, job.cases[0], schedules["dapple"]).in_flight == expected
+
+
+def test_activations_of_paced_stages_are_not_the_models() -> None:
+    job, schedules = asked(build("dapple", stages=1, microbatches=3))
+    assert least_held(job, replace(job.cases[0], pace=()), schedules["dapple"]).in_flight == 0
 
 
 def test_ranks_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from executor.ranks.folder_lock import locked
+
 SIZE = ("--stages", "2", "--microbatches", "4")
 TINY = ("--model", "gpt-tiny")
 UNIFORM = ("--forward", "1ms", "--backward", "2ms")
@@ -108,3 +110,13 @@ def test_an_option_may_be_given_twice_if_it_says_the_same(chimera: Any) -> None:
 def test_a_schedule_is_json_for_programs(chimera: Any) -> None:
     ours, theirs = chimera("schedule", "dapple", *SIZE, "--json"), chimera("schedule", "dapple", *SIZE, "--format", "json")
     assert ours.document == theirs.document and ours.document["schedule"] == "dapple"
+
+
+def test_a_calibration_leaves_the_folder_of_another_one_that_is_under_way(chimera: Any, tmp_path: Path) -> None:
+    ranks = tmp_path / "profile-ranks" / "ranks"
+    ranks.mkdir(parents=True)
+    (ranks / "rank-0.jsonl").write_text("what the other one has measured")
+    with locked(ranks):
+        done = chimera("calibrate", *TINY, "--stages", 2, "--microbatch-size", 2, "--output", tmp_path / "profile.json")
+    assert done.status == 2 and "is running in it" in done.stderr
+    assert (ranks / "rank-0.jsonl").read_text() == "what the other one has measured"
