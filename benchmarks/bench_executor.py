@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.session import available_cores
-from calibration.statistics import median_interval
-from executor.cases import Case, Job
-from executor.ranks.launch import launch
-from pipeline.formats.provenance import machine
-from pipeline.formats.schedule_file import schedule_json
-from pipeline.models import config_dict, model_config
-from pipeline.schedules import build
+from chimera.calibration.judging.statistics import median_interval
+from chimera.calibration.measuring.session import available_cores
+from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.ranks.launch import launch
+from chimera.pipeline.files.provenance import machine
+from chimera.pipeline.files.schedule_file import schedule_json
+from chimera.pipeline.models import config_dict, model_config
+from chimera.pipeline.schedules import build
 
 STAGES = 2
 OURS = ("dapple", "gpipe", "chimera")

@@ -18,9 +18,9 @@ from statistics import median
 
 from benchmarks.torch_dry_run import PEERS, generate
 from benchmarks.turns import in_turns, ratio, shown, table
-from pipeline.errors import InputError
-from pipeline.schedule import Schedule
-from pipeline.schedules import build, catalogue
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build, catalogue
 
 
 def generation_table(stages: int, microbatches: int, rounds: int) -> str:

@@ -20,9 +20,9 @@ from benchmarks.goals import goal_table
 from benchmarks.setting import Section
 from benchmarks.simulator_tables import compiled_table, engine_table, large_table, startup_table
 from benchmarks.torch_table import torch_table
-from pipeline.errors import InputError
-from pipeline.formats.atomic_file import write_text
-from pipeline.formats.provenance import provenance
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.files.atomic_file import write_text
+from chimera.pipeline.files.provenance import provenance
 
 FULL = ((8, 32), (16, 128), (32, 512))
 QUICK = ((2, 4), (4, 8))

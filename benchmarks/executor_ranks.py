@@ -13,11 +13,11 @@ import torch
 import torch.distributed as dist
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 
-from executor.cases import Job
-from executor.job import set_up
-from executor.modules import loss_of, stage_module
-from executor.ranks.context import RankContext
-from executor.setup import Prepared
+from chimera.executor.jobs.cases import Job
+from chimera.executor.jobs.job import set_up
+from chimera.executor.jobs.prepare import Prepared
+from chimera.executor.modules import loss_of, stage_module
+from chimera.executor.ranks.context import RankContext
 
 _TORCH = {"torch 1F1B": Schedule1F1B, "torch GPipe": ScheduleGPipe}
 Turn = Callable[[], tuple[int, int]]

@@ -9,10 +9,10 @@ __all__ = ["PAGE", "page"]
 
 from pathlib import Path
 
-from pipeline.errors import InputError
-from pipeline.formats.grid import text_grid
-from pipeline.schedule import Schedule
-from pipeline.schedules import RECOMPUTE, Entry, OptionSpec, build, catalogue
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.files.grid import text_grid
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import RECOMPUTE, Entry, OptionSpec, build, catalogue
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "schedules.md"
 _HEAD = """# Schedules

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from benchmarks.goals import Goal
-from simulator import Profile
-from simulator.conditions import PLANS
-from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
-from simulator.structure import STRUCTURES
+from chimera.simulator import Profile
+from chimera.simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
+from chimera.simulator.predicting.conditions import PLANS
+from chimera.simulator.workload.structure import STRUCTURES
 
 Size = tuple[int, int]
 """D and N"""

@@ -15,17 +15,17 @@ import numpy as np
 from benchmarks.goals import Goal
 from benchmarks.setting import PROFILE, Section, Size, anew
 from benchmarks.turns import Seconds, in_turns, ratio, shown, table
-from pipeline.lowering import lower
-from pipeline.schedule import Plan
-from pipeline.schedules import build
-from simulator import Profile, simulate
-from simulator.compiled.longest_path import CompiledWorkload
-from simulator.costs.durations import Durations
-from simulator.draws.sampling import draw
-from simulator.events import engine as reference
-from simulator.memory.events import memory_peaks
-from simulator.predicted_timeline import predicted_timeline
-from simulator.workload import Workload
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedule import Plan
+from chimera.pipeline.schedules import build
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.durations import Durations
+from chimera.simulator.draws.sampling import draw
+from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
+from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.memory.events import memory_peaks
+from chimera.simulator.predicting.predicted_timeline import predicted_timeline
+from chimera.simulator.workload.workload import Workload
 
 
 def engine_table(sizes: Sequence[Size], rounds: int) -> Section:
@@ -179,7 +179,7 @@ def startup_table(rounds: int) -> Section:
         for name, arguments in commands.items():
             begin = perf_counter()
             subprocess.run(
-                [sys.executable, "-c", "from cli import main; main()", *arguments],
+                [sys.executable, "-c", "from chimera.cli import main; main()", *arguments],
                 check=True,
                 capture_output=True,
             )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from pipeline.schedule import Schedule
+from chimera.pipeline.schedule import Schedule
 
 
 class Peer(NamedTuple):

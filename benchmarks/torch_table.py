@@ -11,8 +11,8 @@ from benchmarks.goals import Goal
 from benchmarks.setting import PROFILE, Section, Size, anew
 from benchmarks.torch_dry_run import PEERS, dry_run, generate
 from benchmarks.turns import Seconds, in_turns, ratio, shown, table
-from pipeline.schedules import build
-from simulator import simulate
+from chimera.pipeline.schedules import build
+from chimera.simulator import simulate
 
 
 def torch_table(sizes: Sequence[Size], rounds: int) -> Section:

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from cli.reports.output import note
-from cli.usage import Command, is_usage_error, refusal
-from pipeline.errors import ChimeraError, UnknownNameError
+from chimera.cli.reports.output import note
+from chimera.cli.usage import Command, is_usage_error, refusal
+from chimera.pipeline.errors import ChimeraError, UnknownNameError
 
 _COMMANDS = ("schedules", "schedule", "check", "simulate", "compare", "calibrate", "run", "validate", "models", "slurm")
 _INTERRUPTED, _STOPPED = 130, "interrupted; nothing is left running"
@@ -67,7 +67,7 @@ def _everywhere(
 
 
 for _name in _COMMANDS:
-    _module = import_module(f"cli.{_name}_command")
+    _module = import_module(f"chimera.cli.{_name}_command")
     app.command(_name, cls=Command, **_examples_first(_module.HELP))(_module.command)  # type: ignore[arg-type]
 
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.launching import checked
-from cli.options.data import DATA, DATA_DIR, source_of
-from cli.reports.output import note, print_json, print_table, some_time, usable_folder, writable_file
-from cli.reports.progress import progress
-from executor.ranks.environment import is_leader
-from pipeline.errors import InputError
-from pipeline.units import format_bytes, format_ns
+from chimera.cli.launching import checked
+from chimera.cli.options.data import DATA, DATA_DIR, source_of
+from chimera.cli.reports.output import note, print_json, print_table, some_time, usable_folder, writable_file
+from chimera.cli.reports.progress import progress
+from chimera.executor.ranks.environment import is_leader
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
-    from simulator import Profile
+    from chimera.simulator import Profile
 
 HELP = """Measure this machine: layers, messages, all-reduces, optimizer, memory -> a cost profile.
 
@@ -44,10 +44,10 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Calibrates and saves."""
-    from calibration.calibrate import calibrate, check_calibration
-    from calibration.room import check_room_to_measure
-    from calibration.session import require_cores
-    from calibration.short_runs import calibration_schedules
+    from chimera.calibration.measuring.calibrate import calibrate, check_calibration
+    from chimera.calibration.measuring.session import require_cores
+    from chimera.calibration.measuring.short_runs import calibration_schedules
+    from chimera.executor.jobs.memory import check_room_to_measure
 
     budget_s = some_time("--budget", budget)
     asked: dict[str, Any] = {
@@ -71,7 +71,7 @@ def command(
     if not is_leader():
         return
     shutil.rmtree(folder)
-    from simulator import save_profile
+    from chimera.simulator import save_profile
 
     save_profile(profile, output)
     if as_json:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import typer
 
-from cli.reports.output import note, print_json
-from pipeline.errors import ScheduleError
-from pipeline.schedule import Plan, Schedule
+from chimera.cli.reports.output import note, print_json
+from chimera.pipeline.errors import ScheduleError
+from chimera.pipeline.schedule import Plan, Schedule
 
 HELP = """Judge a schedule file: soundness, and deadlock under a transport's semantics.
 
@@ -48,9 +48,9 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Checks one file."""
-    from pipeline.checks import check, check_plan
-    from pipeline.formats.grid import text_grid
-    from pipeline.formats.schedule_file import read_placement, read_plan, read_schedule
+    from chimera.pipeline.files.grid import text_grid
+    from chimera.pipeline.files.schedule_file import read_placement, read_plan, read_schedule
+    from chimera.pipeline.soundness.check import check, check_plan
 
     where = read_placement(placement) if placement else None
     schedule = plan = None

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.options.candidates import candidates, depths
-from cli.options.costs import Costs
-from cli.options.grouped import grouped
-from cli.options.network import NetworkOptions, network_key
-from cli.options.prediction import PredictionOptions, Question, predict
-from cli.options.selection import SETTINGS
-from cli.options.what_if import WhatIfOptions, capacity_bytes, memory_key, memory_note
-from cli.reports import closed_form
-from cli.reports.comparison import beats_key, draw, print_comparison
-from cli.reports.output import drawable, draws_into, note, print_json
+from chimera.cli.options.candidates import candidates, depths
+from chimera.cli.options.costs import Costs
+from chimera.cli.options.grouped import grouped
+from chimera.cli.options.network import NetworkOptions, network_key
+from chimera.cli.options.prediction import PredictionOptions, Question, predict
+from chimera.cli.options.selection import SETTINGS
+from chimera.cli.options.what_if import WhatIfOptions, capacity_bytes, memory_key, memory_note
+from chimera.cli.reports import closed_form
+from chimera.cli.reports.comparison import beats_key, draw, print_comparison
+from chimera.cli.reports.output import drawable, draws_into, note, print_json
 
 if TYPE_CHECKING:
-    from cli.options.candidates import LeftOut
-    from simulator import Prediction
+    from chimera.cli.options.candidates import LeftOut
+    from chimera.simulator import Prediction
 
 HELP = """Predict several schedules and show them side by side, fastest first.
 

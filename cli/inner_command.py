@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.launching import check_only
-from cli.options.selection import select
-from pipeline.errors import InputError, UnknownNameError
+from chimera.cli.launching import check_only
+from chimera.cli.options.selection import select
+from chimera.pipeline.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from executor.cluster import Task
+    from chimera.executor.cluster import Task
 
 _RANKED = ("run", "validate", "calibrate")
 _HERE = "slurm"
@@ -49,7 +49,7 @@ def task_of(words: Sequence[str]) -> Task:
     Existing files named in it become absolute, since a job works in another folder. Raises what that
     command would raise, as far as it does not depend on the machine: cores, memory, folders.
     """
-    from executor.cluster import Task
+    from chimera.executor.cluster import Task
 
     plain = list(words[1:] if words and words[0] == "chimera" else words)
     name, *arguments = plain or [""]
@@ -79,7 +79,7 @@ def _context(name: str, arguments: list[str]) -> Any:
     """The command with its parameters, parsed by itself: what it would refuse is refused before it queues."""
     import typer
 
-    from cli.app import app
+    from chimera.cli.app import app
 
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     if name not in commands:

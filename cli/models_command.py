@@ -8,8 +8,8 @@ from typing import Any
 
 import typer
 
-from cli.reports.output import note, print_json, print_table
-from pipeline.models import Layer, ModelConfig, config_dict, layers, model_config, model_names
+from chimera.cli.reports.output import note, print_json, print_table
+from chimera.pipeline.models import Layer, ModelConfig, config_dict, layers, model_config, model_names
 
 HELP = """List every model, or the layers of one: parameters, forward FLOPs, activations, boundaries.
 

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.launching import checked
-from cli.options import costs
-from cli.options.grouped import grouped
-from cli.options.partition import PARTITION, layers_per_stage
-from cli.options.selection import SETTINGS, select_several
-from cli.options.training import TrainingOptions, how_far
-from cli.reports.dry_run import report_dry_runs
-from cli.reports.output import note, some_time, usable_folder
-from cli.reports.progress import progress
-from cli.reports.run import report_one, report_several
-from executor.ranks.environment import is_leader
-from pipeline.errors import InputError
-from pipeline.schedule import Schedule
+from chimera.cli.launching import checked
+from chimera.cli.options import costs
+from chimera.cli.options.grouped import grouped
+from chimera.cli.options.partition import PARTITION, layers_per_stage
+from chimera.cli.options.selection import SETTINGS, select_several
+from chimera.cli.options.training import TrainingOptions, how_far
+from chimera.cli.reports.dry_run import report_dry_runs
+from chimera.cli.reports.output import note, some_time, usable_folder
+from chimera.cli.reports.progress import progress
+from chimera.cli.reports.run import report_one, report_several
+from chimera.executor.ranks.environment import is_leader
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Schedule
 
 if TYPE_CHECKING:
-    from calibration.following import Step
-    from calibration.training import Training
-    from executor.cases import Job
-    from simulator import Profile
+    from chimera.executor.jobs.cases import Job
+    from chimera.executor.training.following import Step
+    from chimera.executor.training.train import Paces, Training
+    from chimera.simulator import Profile
 
 HELP = """Run schedules for real on torch.distributed: timelines, losses, accuracy, memory.
 
@@ -89,29 +89,38 @@ def command(
         "model": model, "microbatch_size": microbatch_size, "width": width, "deadline_s": deadline_s,
         "partitions": _partitions(partition, model, schedules, profiles),
     }  # fmt: skip
-    pace_of = profiles[0] if compute is Compute.PACED else None
-    job = _checked(schedules, training, pace_of, sizes)
+    paces = _paces(schedules, profiles[0], sizes) if compute is Compute.PACED else None
+    job = _checked(schedules, training, paces, sizes)
     checked()
     if dry:
         report_dry_runs(schedules, sizes, precision=how.precision, as_json=as_json)
         return
     training = _here(job, schedules, training, usable_folder(output))
-    _run(schedules, training, pace_of, output, sizes, as_json=as_json)
+    _run(schedules, training, paces, output, sizes, as_json=as_json)
 
 
-def _checked(schedules: list[Schedule], training: Training, pace: Profile | None, sizes: dict[str, Any]) -> Job:
+def _checked(schedules: list[Schedule], training: Training, paces: Paces | None, sizes: dict[str, Any]) -> Job:
     """What the ranks would be told; InputError for all that they would refuse."""
-    from calibration.training import check_training
+    from chimera.executor.training.train import check_training
 
     sizes = {name: value for name, value in sizes.items() if name != "deadline_s"}
-    return check_training({each.name: each for each in schedules}, training, pace=pace, **sizes)
+    return check_training({each.name: each for each in schedules}, training, paces=paces, **sizes)
+
+
+def _paces(schedules: list[Schedule], profile: Profile | None, sizes: dict[str, Any]) -> Paces:
+    """What every stage sleeps, by schedule."""
+    from chimera.calibration.measuring.pacing import paces
+
+    assert profile is not None
+    cuts = sizes["partitions"]
+    return {each.name: paces(profile, each, sizes["microbatch_size"], cuts.get(each.name)) for each in schedules}
 
 
 def _here(job: Job, schedules: list[Schedule], training: Training, output: Path) -> Training:
     """The training as it goes on in this folder; InputError for what this host or the folder does not admit."""
-    from calibration.room import check_room
-    from calibration.training import earlier_losses
-    from executor.manifest import read_manifest
+    from chimera.executor.jobs.manifest import read_manifest
+    from chimera.executor.jobs.memory import check_room
+    from chimera.executor.training.train import earlier_losses
 
     earlier_losses(job, output)
     check_room(job, {each.name: each for each in schedules})
@@ -147,9 +156,9 @@ def _partitions(
 
 
 def _run(
-    schedules: list[Schedule], training: Training, pace: Profile | None, output: Path, sizes: dict[str, Any], *, as_json: bool
+    schedules: list[Schedule], training: Training, paces: Paces | None, output: Path, sizes: dict[str, Any], *, as_json: bool
 ) -> None:
-    from calibration.run import run, run_several
+    from chimera.executor.training.run import run, run_several
 
     what = f"running {', '.join(item.name for item in schedules)} on {schedules[0].devices * sizes['width']} ranks"
     with progress(what, training.seconds) as advance:
@@ -159,7 +168,7 @@ def _run(
             advance(how_far(step, training.steps), elapsed, done)
 
         if len(schedules) == 1:
-            done = run(schedules[0], training=training, pace=pace, output=output, on_step=_on_step, **sizes)
+            done = run(schedules[0], training=training, paces=paces, output=output, on_step=_on_step, **sizes)
         else:
             several = run_several(schedules, training, output=output, on_step=_on_step, **sizes)
     if not is_leader():

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import typer
 
-from cli.options.selection import SETTINGS, select
-from cli.reports.output import note, print_json, writable_file
-from pipeline.errors import InputError
+from chimera.cli.options.selection import SETTINGS, select
+from chimera.cli.reports.output import note, print_json, writable_file
+from chimera.pipeline.errors import InputError
 
 HELP = """Print the order of every device, as a grid, torch's CSV or JSON.
 
@@ -44,9 +44,9 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="The same as --format json."),
 ) -> None:
     """Prints one schedule."""
-    from pipeline.formats.grid import text_grid
-    from pipeline.formats.schedule_file import schedule_csv, schedule_json
-    from pipeline.lowering import lower
+    from chimera.pipeline.files.grid import text_grid
+    from chimera.pipeline.files.schedule_file import schedule_csv, schedule_json
+    from chimera.pipeline.lowering.lower import lower
 
     if as_json and form not in (None, Format.JSON):
         raise InputError(f"--json with --format {form}", "are two forms", "drop one of them")
@@ -69,7 +69,7 @@ def command(
     if output is None:
         print(text, end="")
     else:
-        from pipeline.formats.atomic_file import write_text
+        from chimera.pipeline.files.atomic_file import write_text
 
         write_text(output, text)
         note(f"written: {output}")

@@ -6,8 +6,8 @@ __all__ = ["HELP", "command"]
 
 import typer
 
-from cli.reports.output import note, print_json, print_table
-from pipeline.schedules import catalogue
+from chimera.cli.reports.output import note, print_json, print_table
+from chimera.pipeline.schedules import catalogue
 
 HELP = """List every schedule: name, aliases, constraints on D and N, options, source.
 

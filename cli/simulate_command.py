@@ -9,18 +9,27 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.options.costs import Costs, as_text
-from cli.options.grouped import grouped
-from cli.options.network import NetworkOptions, network_key
-from cli.options.prediction import PredictionOptions, Question, check, predict
-from cli.options.selection import SETTINGS, select_plan
-from cli.options.what_if import WhatIfOptions, capacity_bytes, memory_key, memory_note
-from cli.reports.explanation import EXPLAIN, explained, print_explanation
-from cli.reports.output import caption, drawable, draws_into, note, percent, print_json, print_table, writable_file
-from pipeline.units import format_bytes, format_ns
+from chimera.cli.options.costs import Costs, as_text
+from chimera.cli.options.grouped import grouped
+from chimera.cli.options.network import NetworkOptions, network_key
+from chimera.cli.options.prediction import PredictionOptions, Question, check, predict
+from chimera.cli.options.selection import SETTINGS, select_plan
+from chimera.cli.options.what_if import WhatIfOptions, capacity_bytes, memory_key, memory_note
+from chimera.cli.reports.explanation import EXPLAIN, explained, print_explanation
+from chimera.cli.reports.output import (
+    caption,
+    drawable,
+    draws_into,
+    note,
+    percent,
+    print_json,
+    print_table,
+    writable_file,
+)
+from chimera.pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
-    from simulator import Prediction
+    from chimera.simulator import Prediction
 
 HELP = """Predict one configuration: iteration time, bubbles, throughput, memory.
 
@@ -76,7 +85,7 @@ def _write_trace(prediction: Prediction, trace: Path | None) -> None:
     if trace is None:
         return
 
-    from pipeline.formats.trace import save_trace
+    from chimera.pipeline.files.trace import save_trace
 
     save_trace({"predicted": prediction.timeline}, trace)
     note(f"trace: {trace} (open it in Perfetto or chrome://tracing)")
@@ -128,7 +137,7 @@ def _metrics(prediction: Prediction) -> list[tuple[str, str]]:
 
 
 def _draw(prediction: Prediction, path: Path) -> None:
-    from cli.pictures.gantt import draw_schedule
+    from chimera.cli.pictures.gantt import draw_schedule
 
     schedule = prediction.schedule
     title = f"{schedule.name}, {schedule.devices} devices, {schedule.microbatches} micro-batches (predicted)"

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.inner_command import chimera_words, refuse_shared_output, task_of
-from cli.reports.output import note, print_json, print_table, usable_folder
-from pipeline.errors import InputError
+from chimera.cli.inner_command import chimera_words, refuse_shared_output, task_of
+from chimera.cli.reports.output import note, print_json, print_table, usable_folder
+from chimera.pipeline.errors import InputError
 
 if TYPE_CHECKING:
-    from executor.cluster import Job, Task
-    from executor.cluster.status import TaskState
+    from chimera.executor.cluster import Job, Task
+    from chimera.executor.cluster.status import TaskState
 
 HELP = """Submit any chimera command as a SLURM job, one rank a task, and see what became of it.
 
@@ -53,7 +53,7 @@ def command(
     given = list(words or [])
     if given and given[0] in _ACTIONS:
         return _act(given, as_json=as_json)
-    from executor.cluster import load_cluster, render
+    from chimera.executor.cluster import load_cluster, render
 
     if at_once is not None and at_once < 1:
         raise InputError(f"--at-once {at_once}", "would never start a task", "give 1 or more")
@@ -68,7 +68,7 @@ def command(
             print(script, end="")
         note("dry run: nothing was written or submitted")
         return 0
-    from executor.cluster import submit
+    from chimera.executor.cluster import submit
 
     job = submit(profile, tasks, usable_folder(folder), name=name, array=array is not None, at_once=at_once)
     return _submitted(job, tasks, folder, wait=wait, as_json=as_json)
@@ -95,7 +95,7 @@ def _submitted(job: Job | None, tasks: list[Task], folder: Path, *, wait: bool, 
     note(f"submitted: job {job.number}, {len(job.started)} task(s) of up to {max(task.ranks for task in tasks)} ranks{done}")
     note(f"next: chimera slurm status {folder}")
     if wait:
-        from executor.cluster import wait as until_ended
+        from chimera.executor.cluster import wait as until_ended
 
         return _report(until_ended(folder), as_json=as_json)
     if as_json:
@@ -110,7 +110,7 @@ def _act(given: list[str], *, as_json: bool) -> int:
     folder = Path(folders[0])
     if action == "status":
         return _show(folder, as_json=as_json)
-    from executor.cluster import cancel
+    from chimera.executor.cluster import cancel
 
     alive = cancel(folder)
     if as_json:
@@ -120,7 +120,7 @@ def _act(given: list[str], *, as_json: bool) -> int:
 
 
 def _show(folder: Path, *, as_json: bool) -> int:
-    from executor.cluster import states
+    from chimera.executor.cluster import states
 
     return _report(states(folder), as_json=as_json)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from pipeline.errors import ChimeraError, InputError, UnknownNameError
+from chimera.pipeline.errors import ChimeraError, InputError, UnknownNameError
 
 _CHOICES = re.compile(r"'([^']*)' is not one of (.*)\.")
 _NUMBERS = {"valid integer": "is not a whole number", "valid number": "is not a number"}

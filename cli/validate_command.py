@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.launching import checked
-from cli.options.data import DATA, DATA_DIR, source_of
-from cli.options.partition import PARTITION
-from cli.options.selection import SETTINGS, select_several
-from cli.reports.output import caption, note, print_fitting_table, print_json, some_time, usable_folder
-from cli.reports.progress import progress
-from executor.ranks.environment import is_leader
-from pipeline.errors import InputError
-from pipeline.units import format_bytes, format_ns
+from chimera.cli.launching import checked
+from chimera.cli.options.data import DATA, DATA_DIR, source_of
+from chimera.cli.options.partition import PARTITION
+from chimera.cli.options.selection import SETTINGS, select_several
+from chimera.cli.reports.output import caption, note, print_fitting_table, print_json, some_time, usable_folder
+from chimera.cli.reports.progress import progress
+from chimera.executor.ranks.environment import is_leader
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
-    from calibration.validation import Validation
+    from chimera.calibration.judging.validation import Validation
 
 HELP = """Close the loop: calibrate, predict, run for real, compare.
 
@@ -67,10 +67,10 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> int:
     """Validates and says so."""
-    from calibration.room import check_room_to_measure
-    from calibration.session import require_cores
-    from calibration.validate import check_validation, validate
-    from simulator import load_profile
+    from chimera.calibration.judging.validate import check_validation, validate
+    from chimera.calibration.measuring.session import require_cores
+    from chimera.executor.jobs.memory import check_room_to_measure
+    from chimera.simulator import load_profile
 
     allowed, budget_s = _ratio(tolerance), some_time("--budget", budget)
     chosen = names or ["gpipe", "dapple", "chimera"]
@@ -154,10 +154,10 @@ def _print(verdict: Validation) -> None:
 
 def _write(verdict: Validation, output: Path) -> list[Path]:
     """validation.json, profile.json, one trace with both timelines of every case, and the pictures."""
-    from pipeline.formats.atomic_file import write_text
-    from pipeline.formats.trace import save_trace
-    from pipeline.timeline import Timeline
-    from simulator import save_profile
+    from chimera.pipeline.files.atomic_file import write_text
+    from chimera.pipeline.files.trace import save_trace
+    from chimera.pipeline.timeline import Timeline
+    from chimera.simulator import save_profile
 
     write_text(output / "validation.json", json.dumps(verdict.as_json(), indent=1))
     save_profile(verdict.profile, output / "profile.json")
@@ -170,10 +170,10 @@ def _write(verdict: Validation, output: Path) -> list[Path]:
 
 
 def _draw(verdict: Validation, output: Path) -> list[Path]:
-    from cli.pictures.gantt import draw_schedule
-    from cli.pictures.memory import draw_memory
-    from cli.pictures.overlay import draw_overlay
-    from cli.pictures.scatter import draw_scatter
+    from chimera.cli.pictures.gantt import draw_schedule
+    from chimera.cli.pictures.memory import draw_memory
+    from chimera.cli.pictures.overlay import draw_overlay
+    from chimera.cli.pictures.scatter import draw_scatter
 
     below = caption(f"{verdict.machine['processor']}, {verdict.model}, gloo")
     files = [output / "scatter.png"]

@@ -13,7 +13,7 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
-from pipeline.errors import InputError
+from chimera.pipeline.errors import InputError
 
 
 class Kind(StrEnum):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.timeline import Timeline
+from chimera.pipeline.timeline import Timeline
 
 
 class Computed(NamedTuple):

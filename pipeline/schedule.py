@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from pipeline.actions import Step
+from chimera.pipeline.actions import Step
 
 Option = str | int | float | bool
 Recompute = bool | tuple[int, ...]
@@ -27,7 +27,7 @@ class Schedule:
 
     `placement[replica][stage]` is a device; `replica_of[microbatch]` is the replica of the model
     that a micro-batch runs through, so an action needs no direction. `actions[device]` holds
-    forwards and backwards only: `pipeline.lowering.lower` adds everything else.
+    forwards and backwards only: `chimera.pipeline.lowering.lower.lower` adds everything else.
     """
 
     name: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 __all__ = ["steady_iteration_ns"]
 
-from pipeline.schedule import Schedule
-from pipeline.timeline import Timeline
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.timeline import Timeline
 
 _LEAST = 2
 """micro-batches that must end between fill and drain"""

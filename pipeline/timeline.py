@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pipeline.actions import Action, Step
+from chimera.pipeline.actions import Action, Step
 
 Stream = Literal["compute", "sync", "optimizer"]
 Source = Literal["predicted", "measured", "paced"]
@@ -80,7 +80,7 @@ class Timeline:
 
     def save_trace(self, path: str | Path) -> None:
         """Writes the timeline as a Chrome trace, which Perfetto opens; InputError if it cannot."""
-        from pipeline.formats.trace import save_trace
+        from chimera.pipeline.files.trace import save_trace
 
         save_trace({self.source: self}, path)
 

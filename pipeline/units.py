@@ -7,7 +7,7 @@ __all__ = ["format_bandwidth", "format_bytes", "format_ns", "parse_bandwidth", "
 import re
 from decimal import Decimal
 
-from pipeline.errors import InputError
+from chimera.pipeline.errors import InputError
 
 _NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
 _BYTES = {"B": 1} | {

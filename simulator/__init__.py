@@ -6,9 +6,12 @@ See these files first: `costs.profile` (what things cost), `workload` (a plan wi
 
 from __future__ import annotations
 
-from simulator.costs.profile import Profile
-from simulator.costs.profile_file import load_profile, save_profile
-from simulator.predict import simulate
-from simulator.prediction import Prediction
+if not __name__.startswith("chimera."):  # no class may exist under two names in one process
+    raise ImportError("this folder is `chimera.simulator`: import it by that name")
+
+from chimera.simulator.costs.profile import Profile
+from chimera.simulator.costs.profile_file import load_profile, save_profile
+from chimera.simulator.predicting.predict import simulate
+from chimera.simulator.predicting.prediction import Prediction
 
 __all__ = ["Prediction", "Profile", "load_profile", "save_profile", "simulate"]

@@ -8,9 +8,9 @@ from random import Random
 
 from strategies import divisors
 
-from pipeline.errors import InputError
-from pipeline.schedule import Option, Schedule
-from pipeline.schedules import build, catalogue
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Option, Schedule
+from chimera.pipeline.schedules import build, catalogue
 
 DEVICES, MICROBATCHES = 16, 64
 NAMES = [item.name for item in catalogue() if not item.reads_file]

@@ -7,9 +7,9 @@ __all__ = ["chimeras", "divisors", "schedules"]
 from hypothesis import reject
 from hypothesis import strategies as st
 
-from pipeline.errors import InputError
-from pipeline.schedule import Option, Schedule
-from pipeline.schedules import build, catalogue
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Option, Schedule
+from chimera.pipeline.schedules import build, catalogue
 
 _NUMBERS = {"pairs": (1, 4), "v": (1, 4), "group": (0, 12), "waves": (1, 3)}
 """Ranges for options that are plain numbers; others keep their default."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.bench_executor import OURS, measure, table
-from calibration.session import available_cores
+from chimera.calibration.measuring.session import available_cores
 
 
 @pytest.mark.multiprocess

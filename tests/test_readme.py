@@ -30,7 +30,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 def test_every_command_runs_in_order(tmp_path: Path) -> None:
     assert len(COMMANDS) >= 9
     for line in COMMANDS:
-        done = run([sys.executable, "-c", "from cli import main; main()", *shlex.split(line)[1:]], tmp_path)
+        done = run([sys.executable, "-c", "from chimera.cli import main; main()", *shlex.split(line)[1:]], tmp_path)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
     assert (tmp_path / "out" / "compare.png").stat().st_size > 10_000
 

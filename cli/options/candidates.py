@@ -6,10 +6,10 @@ __all__ = ["LeftOut", "candidates", "depths"]
 
 from typing import NamedTuple
 
-from cli.options.selection import parse_settings, settings_of
-from pipeline.errors import ChimeraError, InputError, UnknownNameError
-from pipeline.schedule import Plan, Schedule
-from pipeline.schedules import build, catalogue, entry
+from chimera.cli.options.selection import parse_settings, settings_of
+from chimera.pipeline.errors import ChimeraError, InputError, UnknownNameError
+from chimera.pipeline.schedule import Plan, Schedule
+from chimera.pipeline.schedules import build, catalogue, entry
 
 
 class LeftOut(NamedTuple):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.reports.output import duration_ns
-from pipeline.errors import InputError
+from chimera.cli.reports.output import duration_ns
+from chimera.pipeline.errors import InputError
 
 if TYPE_CHECKING:
-    from simulator import Profile
+    from chimera.simulator import Profile
 
 @dataclass(frozen=True, slots=True)
 class Costs:
@@ -42,7 +42,7 @@ def profile_from(costs: Costs, p2p: str | None = None) -> Profile:
 
     Raises InputError for no costs, for both kinds, and for half of one.
     """
-    from simulator import Profile, load_profile
+    from chimera.simulator import Profile, load_profile
 
     used = costs.used() | ({} if p2p is None else {"--p2p": p2p})
     if costs.profile is not None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.launching import checking
-from cli.reports.output import note
+from chimera.cli.launching import checking
+from chimera.cli.reports.output import note
 
 if TYPE_CHECKING:
-    from executor.data import Source
+    from chimera.executor.data import Source
 
 DATA = typer.Option(
     "--data",
@@ -25,7 +25,7 @@ DATA_DIR = typer.Option("--data-dir", help="Folder of the files of cifar-10 or f
 
 def source_of(data: str, data_dir: str | None) -> Source:
     """What the two options mean. A command that is only checked takes a folder or file on trust that is not here."""
-    from executor.data import DATA_NAMES, Source
+    from chimera.executor.data import DATA_NAMES, Source
 
     paths = [data_dir] if data_dir is not None else [data] if data and data not in DATA_NAMES else []
     missing = [path for path in paths if not Path(path).exists()]

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.reports.output import duration_ns
-from pipeline.errors import InputError
-from pipeline.units import parse_bandwidth, parse_bytes
+from chimera.cli.reports.output import duration_ns
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.units import parse_bandwidth, parse_bytes
 
 if TYPE_CHECKING:
-    from simulator import Prediction, Profile
-    from simulator.costs.profile import Algorithm
-    from simulator.costs.rewiring import LinkChange, Rewiring
+    from chimera.simulator import Prediction, Profile
+    from chimera.simulator.costs.profile import Algorithm
+    from chimera.simulator.costs.rewiring import LinkChange, Rewiring
 
 _LINK = "LATENCY,BANDWIDTH"
 _EXAMPLE = "5us,100GB/s"
@@ -73,7 +73,7 @@ def on_network(profile: Profile, options: NetworkOptions) -> tuple[Profile, tupl
 
     Raises InputError for what is malformed, contradicts itself or would change nothing.
     """
-    from simulator.costs.rewiring import describe, rewired
+    from chimera.simulator.costs.rewiring import describe, rewired
 
     _check_nodes(profile, options)
     change = _change(options)
@@ -85,14 +85,14 @@ def on_network(profile: Profile, options: NetworkOptions) -> tuple[Profile, tupl
 
 def network_key(prediction: Prediction) -> dict[str, Any]:
     """`network`: nodes and links as a profile's file writes them."""
-    from simulator.costs.profile_file import document
+    from chimera.simulator.costs.profile_file import document
 
     found = document(prediction.profile)
     return {"network": {"topology": found["topology"], "links": found.get("links", {}), "all_reduce": found["all_reduce"]}}
 
 
 def _change(options: NetworkOptions) -> Rewiring:
-    from simulator.costs.rewiring import Rewiring
+    from chimera.simulator.costs.rewiring import Rewiring
 
     overhead, algorithm = options.overhead, options.all_reduce
     chosen: Algorithm | None = None if algorithm is None else algorithm.value
@@ -111,7 +111,7 @@ def _change(options: NetworkOptions) -> Rewiring:
 
 def _link(option: str, text: str | None) -> LinkChange | None:
     """`5us,100GB/s`, `5us` or `100GB/s`."""
-    from simulator.costs.rewiring import LinkChange
+    from chimera.simulator.costs.rewiring import LinkChange
 
     if text is None:
         return None

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pipeline.errors import InputError
-from pipeline.partition import chosen
-from pipeline.schedule import Schedule
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.models.partition import chosen
+from chimera.pipeline.schedule import Schedule
 
 if TYPE_CHECKING:
-    from simulator import Profile
+    from chimera.simulator import Profile
 
 PARTITION = typer.Option(
     "--partition",
@@ -38,12 +38,12 @@ def layers_per_stage(
 def _costs(text: str, model: str | None, profile: Profile | None) -> list[int]:
     """What each layer costs."""
     if profile is None:
-        from pipeline.models import layers, model_config
+        from chimera.pipeline.models import layers, model_config
 
         return [layer.forward_flops for layer in layers(model_config(model or ""))]
     if profile.per_stage:
         raise InputError(f"--partition {text} with equal stages", "which know no layers", "give --profile of a calibration")
-    from simulator.costs.stage_costs import stage_costs
+    from chimera.simulator.costs.stage_costs import stage_costs
 
     count = sum(layer.repeat for layer in profile.layers)
     return [cost.forward_ns + cost.backward_ns for cost in stage_costs(profile, count, partition=(1,) * count)]

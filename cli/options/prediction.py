@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options.costs import Costs, profile_from
-from cli.options.network import NetworkOptions, on_network
-from cli.options.partition import PARTITION, layers_per_stage
-from cli.options.what_if import WhatIfOptions, slow_devices, under
-from pipeline.errors import InputError
-from pipeline.schedule import Plan, Schedule
+from chimera.cli.options.costs import Costs, profile_from
+from chimera.cli.options.network import NetworkOptions, on_network
+from chimera.cli.options.partition import PARTITION, layers_per_stage
+from chimera.cli.options.what_if import WhatIfOptions, slow_devices, under
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Plan, Schedule
 
 if TYPE_CHECKING:
-    from simulator import Prediction, Profile
+    from chimera.simulator import Prediction, Profile
 
 
 class Engine(StrEnum):
@@ -77,7 +77,7 @@ class Question:
 
 
 def predict(schedules: list[Schedule | Plan], question: Question) -> list[Prediction]:
-    """`simulator.simulate` for each at the costs of the command line, with all that was assumed about them.
+    """`chimera.simulator.simulate` for each at the costs of the command line, with all that was assumed about them.
 
     Raises InputError for options that contradict each other or the profile.
     """
@@ -106,7 +106,7 @@ def check(how: PredictionOptions) -> None:
 
 
 def _predict(planned: Schedule | Plan, profile: Profile, question: Question, said: tuple[str, ...]) -> Prediction:
-    from simulator import simulate
+    from chimera.simulator import simulate
 
     how = question.how
     plain = planned.schedule if isinstance(planned, Plan) else planned

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import typer
 
-from pipeline.checks import check
-from pipeline.errors import InputError, UnknownNameError
-from pipeline.schedule import Option, Plan, Schedule
-from pipeline.schedules import OptionSpec, build, entry
+from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.schedule import Option, Plan, Schedule
+from chimera.pipeline.schedules import OptionSpec, build, entry
+from chimera.pipeline.soundness.check import check
 
 SETTINGS = typer.Option([], "--set", metavar="KEY=VALUE", help="An option of the schedule; repeatable.")
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -66,7 +66,7 @@ def select_plan(
     schedule = select(name, stages, microbatches, settings)
     if width != 1 or not _is_file(name):
         return schedule
-    from pipeline.formats.schedule_file import read_plan
+    from chimera.pipeline.files.schedule_file import read_plan
 
     return read_plan(name)
 
@@ -76,7 +76,7 @@ def _is_file(name: str) -> bool:
 
 
 def _read(name: str, stages: int | None, microbatches: int | None, settings: list[str]) -> Schedule:
-    from pipeline.formats.schedule_file import read_schedule
+    from chimera.pipeline.files.schedule_file import read_schedule
 
     if settings:
         raise InputError(f"--set with the file {name}", "a file is what it is", "drop --set")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options.data import DATA, DATA_DIR, source_of
-from cli.reports.output import some_time
-from pipeline.errors import InputError
+from chimera.cli.options.data import DATA, DATA_DIR, source_of
+from chimera.cli.reports.output import some_time
+from chimera.pipeline.errors import InputError
 
 if TYPE_CHECKING:
-    from calibration.following import Step
-    from calibration.training import Training
+    from chimera.executor.training.following import Step
+    from chimera.executor.training.train import Training
 
 _STEPS = 10
 
@@ -52,7 +52,7 @@ class TrainingOptions:
 
     def training(self) -> Training:
         """The training that is meant. Raises InputError for a number out of range or a time without a unit."""
-        from calibration.training import Training
+        from chimera.executor.training.train import Training
 
         for flag, given, least in (("--steps", self.steps, 1), ("--checkpoint-every", self.checkpoint_every, 0)):
             if given is not None and given < least:

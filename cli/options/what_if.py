@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.reports.output import note
-from pipeline.errors import InputError
-from pipeline.units import format_bytes, parse_bytes
+from chimera.cli.reports.output import note
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
-    from simulator import Prediction, Profile
-    from simulator.what_if import OutOfMemory
+    from chimera.simulator import Prediction, Profile
+    from chimera.simulator.costs.what_if import OutOfMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def under(profile: Profile, changes: WhatIfOptions, samples: int) -> tuple[Profi
 
     Raises InputError for what is malformed or would change nothing.
     """
-    from simulator import what_if
+    from chimera.simulator.costs import what_if
 
     found = []
     if changes.faster_network is not None:
@@ -164,7 +164,7 @@ def memory_note(prediction: Prediction, capacity: int | None) -> None:
 
 
 def _exceeded(prediction: Prediction, capacity: int) -> OutOfMemory | None:
-    from simulator.what_if import out_of_memory
+    from chimera.simulator.costs.what_if import out_of_memory
 
     if max(device.peak_memory_bytes or 0 for device in prediction.metrics.per_device) <= capacity:
         return None  # before all events of a very large schedule are written down

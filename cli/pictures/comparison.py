@@ -7,11 +7,11 @@ __all__ = ["draw_comparison"]
 from collections.abc import Mapping
 from pathlib import Path
 
-from cli.pictures.parts import parts_of
-from cli.pictures.rows import draw_row, legend_handles, row_width, time_axis
-from cli.pictures.style import Margins, finish, headline, new_figure
-from pipeline.metrics import measure
-from pipeline.timeline import Timeline
+from chimera.cli.pictures.parts import parts_of
+from chimera.cli.pictures.rows import draw_row, legend_handles, row_width, time_axis
+from chimera.cli.pictures.style import Margins, finish, headline, new_figure
+from chimera.pipeline.metrics import measure
+from chimera.pipeline.timeline import Timeline
 
 _MARGINS = Margins(left=1.9, right=0.12, top=0.55, bottom=0.42)
 _BAND_INCHES, _FILL = 0.9, 0.9

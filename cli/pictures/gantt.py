@@ -8,11 +8,11 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from cli.pictures.parts import parts_of
-from cli.pictures.rows import draw_row, legend_handles, row_width, time_axis
-from cli.pictures.style import Margins, finish, headline, new_figure, time_unit
-from pipeline.metrics import measure
-from pipeline.timeline import Timeline
+from chimera.cli.pictures.parts import parts_of
+from chimera.cli.pictures.rows import draw_row, legend_handles, row_width, time_axis
+from chimera.cli.pictures.style import Margins, finish, headline, new_figure, time_unit
+from chimera.pipeline.metrics import measure
+from chimera.pipeline.timeline import Timeline
 
 _MARGINS = Margins(left=0.75, right=0.12, top=0.55, bottom=0.42)
 _ROW, _FILL = 0.40, 0.86

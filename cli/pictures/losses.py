@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.ticker import MaxNLocator
 
-from cli.pictures.style import SERIES, SMALL, Margins, finish, headline, new_figure, tidy
+from chimera.cli.pictures.style import SERIES, SMALL, Margins, finish, headline, new_figure, tidy
 
 _MARGINS = Margins(left=0.62, right=0.15, top=0.55, bottom=0.42)
 _WIDTH, _HEIGHT = 7.0, 3.2

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from cli.pictures.style import (
+from chimera.cli.pictures.style import (
     CATEGORY_COLOURS,
     MEASURED,
     SMALL,
@@ -27,8 +27,8 @@ from cli.pictures.style import (
     tidy,
     time_unit,
 )
-from pipeline.errors import InputError
-from pipeline.timeline import Timeline
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.timeline import Timeline
 
 _MARGINS = Margins(left=1.15, right=0.25, top=0.55, bottom=0.45)
 _PANEL = 1.05

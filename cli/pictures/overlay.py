@@ -8,12 +8,12 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from cli.pictures.parts import parts_of
-from cli.pictures.rows import Scale, draw_row, legend_handles, row_width, time_axis
-from cli.pictures.style import MEASURED, PREDICTED, SMALL, Margins, finish, headline, new_figure, time_unit
-from pipeline.errors import InputError
-from pipeline.metrics import measure
-from pipeline.timeline import Timeline
+from chimera.cli.pictures.parts import parts_of
+from chimera.cli.pictures.rows import Scale, draw_row, legend_handles, row_width, time_axis
+from chimera.cli.pictures.style import MEASURED, PREDICTED, SMALL, Margins, finish, headline, new_figure, time_unit
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.metrics import measure
+from chimera.pipeline.timeline import Timeline
 
 _MARGINS = Margins(left=1.25, right=0.2, top=0.62, bottom=0.42)
 _PAIR, _FILL, _GAP = 0.66, 0.40, 0.03

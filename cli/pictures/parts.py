@@ -7,8 +7,8 @@ __all__ = ["Parts", "parts_of"]
 from collections import defaultdict
 from dataclasses import dataclass
 
-from pipeline.actions import Action, Kind
-from pipeline.timeline import Timeline
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 
-from cli.pictures.parts import Parts
-from cli.pictures.style import KIND_COLOURS, KIND_NAMES, ROW, SMALL, ink_on, shade, tidy, time_unit
-from pipeline.actions import COMPUTE, Action, Kind
-from pipeline.timeline import Span, Timeline
+from chimera.cli.pictures.parts import Parts
+from chimera.cli.pictures.style import KIND_COLOURS, KIND_NAMES, ROW, SMALL, ink_on, shade, tidy, time_unit
+from chimera.pipeline.actions import COMPUTE, Action, Kind
+from chimera.pipeline.timeline import Span, Timeline
 
 _STRIP = 0.24
 """share of the row that the strip takes, if the timeline has anything for it"""

@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from cli.pictures.style import SERIES, SMALL, Margins, finish, headline, new_figure, tidy, time_unit
+from chimera.cli.pictures.style import SERIES, SMALL, Margins, finish, headline, new_figure, tidy, time_unit
 
 if TYPE_CHECKING:
-    from calibration.validation import Validation, ValidationCase
+    from chimera.calibration.judging.validation import Validation, ValidationCase
 
 _MARGINS = Margins(left=0.75, right=0.2, top=0.55, bottom=0.5)
 _SIDE, _SPACE = 3.7, 0.32

@@ -33,10 +33,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from cli.reports.output import PICTURES
-from pipeline.actions import Kind
-from pipeline.errors import InputError
-from pipeline.formats.atomic_file import atomic_path
+from chimera.cli.reports.output import PICTURES
+from chimera.pipeline.actions import Kind
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.files.atomic_file import atomic_path
 
 Colour = tuple[float, float, float]
 

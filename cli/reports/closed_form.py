@@ -6,11 +6,11 @@ __all__ = ["cell", "explain_difference", "keys"]
 
 from typing import TYPE_CHECKING, Any
 
-from cli.reports.output import note
-from pipeline.units import format_ns
+from chimera.cli.reports.output import note
+from chimera.pipeline.units import format_ns
 
 if TYPE_CHECKING:
-    from simulator import Prediction
+    from chimera.simulator import Prediction
 
 _NOTABLE = 0.005
 
@@ -31,7 +31,7 @@ def cell(prediction: Prediction) -> str:
 
 def explain_difference(predictions: list[Prediction]) -> None:
     """A note on what the formula leaves out of the rows that differ by more than half a percent."""
-    from simulator.reasons.closed_form import differences
+    from chimera.simulator.reasons.closed_form import differences
 
     found: dict[str, None] = {}
     for prediction in predictions:
@@ -48,7 +48,7 @@ def _difference(prediction: Prediction, seconds: float) -> float:
 
 
 def _value(prediction: Prediction) -> tuple[float | None, str]:
-    from simulator.reasons.closed_form import Undefined, closed_form
+    from chimera.simulator.reasons.closed_form import Undefined, closed_form
 
     found = closed_form(prediction.schedule, prediction.profile, prediction.conditions)
     return (None, found.reason) if isinstance(found, Undefined) else (found.total_ns / 1e9, "")

@@ -7,12 +7,12 @@ __all__ = ["beats_key", "draw", "print_comparison"]
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.reports import closed_form
-from cli.reports.output import caption, note, percent, print_fitting_table, print_table
-from pipeline.units import format_bytes, format_ns
+from chimera.cli.reports import closed_form
+from chimera.cli.reports.output import caption, note, percent, print_fitting_table, print_table
+from chimera.pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
-    from simulator import Prediction
+    from chimera.simulator import Prediction
 
 _STEADY = "steady state"
 _COLUMNS = (
@@ -97,7 +97,7 @@ def beats_key(predictions: list[Prediction]) -> dict[str, Any]:
 
 
 def _beats(ours: Prediction, theirs: Prediction) -> float:
-    from simulator.draws.intervals import beats
+    from chimera.simulator.draws.intervals import beats
 
     return beats(ours.draws_ns or (), theirs.draws_ns or ())
 
@@ -110,7 +110,7 @@ def _throughput(prediction: Prediction) -> str:
 
 def draw(predictions: list[Prediction], path: Path) -> None:
     """All timelines in one picture."""
-    from cli.pictures.comparison import draw_comparison
+    from chimera.cli.pictures.comparison import draw_comparison
 
     timelines = (prediction.timeline for prediction in predictions)
     draw_comparison(

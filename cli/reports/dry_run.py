@@ -9,21 +9,21 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from cli.reports.output import note, print_json, print_table
-from executor.ranks.environment import is_leader
-from pipeline.schedule import Schedule
-from pipeline.units import format_bytes
+from chimera.cli.reports.output import note, print_json, print_table
+from chimera.executor.ranks.environment import is_leader
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.units import format_bytes
 
 if TYPE_CHECKING:
-    from executor.dry_run import DryRun, RankSummary
+    from chimera.executor.dry_run import DryRun, RankSummary
 
 _COLUMNS = ("ranks", "actions", "messages sent", "bytes sent", "all-reduces", "bytes all-reduced", "parameters", "weights")
 
 
 def report_dry_runs(schedules: Sequence[Schedule], sizes: Mapping[str, Any], *, precision: str, as_json: bool) -> None:
     """Walks through the ranks of every schedule; one table each, or one JSON document for all."""
-    from executor.dry_run import dry_run
-    from pipeline.models import model_config
+    from chimera.executor.dry_run import dry_run
+    from chimera.pipeline.models import model_config
 
     if not is_leader():
         return

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.reports.output import percent, print_table
-from pipeline.schedule import Plan, Schedule
-from pipeline.units import format_ns
+from chimera.cli.reports.output import percent, print_table
+from chimera.pipeline.schedule import Plan, Schedule
+from chimera.pipeline.units import format_ns
 
 if TYPE_CHECKING:
-    from simulator import Prediction
-    from simulator.reasons.critical_path import Piece
-    from simulator.reasons.explain import Explanation
+    from chimera.simulator import Prediction
+    from chimera.simulator.reasons.critical_path import Piece
+    from chimera.simulator.reasons.explain import Explanation
 
 EXPLAIN = typer.Option(False, "--explain", help="Say what limits it: lost time, two devices' time, the critical path.")
 _LINES = 24
@@ -25,7 +25,7 @@ _LINES = 24
 
 def explained(prediction: Prediction, planned: Plan | Schedule, capacity_bytes: int | None = None) -> Explanation:
     """The explanation of a prediction that was made of `planned`."""
-    from simulator.reasons.explain import explain_prediction
+    from chimera.simulator.reasons.explain import explain_prediction
 
     return explain_prediction(prediction, planned, capacity_bytes)
 

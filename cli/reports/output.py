@@ -27,8 +27,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError
-from pipeline.units import parse_ns
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.units import parse_ns
 
 PICTURES = (".png", ".svg", ".pdf")
 """suffixes of the formats that pictures are drawn in"""

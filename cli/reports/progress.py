@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from executor.ranks.environment import is_leader
+from chimera.executor.ranks.environment import is_leader
 
 
 class Advance(Protocol):

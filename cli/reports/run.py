@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.reports.output import caption, note, percent, print_json, print_table
-from pipeline.units import format_bytes, format_ns
+from chimera.cli.reports.output import caption, note, percent, print_json, print_table
+from chimera.pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
-    from calibration.run import Run
+    from chimera.executor.training.run import Run
 
 _MISSING = "-"
 
 
 def report_one(done: Run, output: Path, *, as_json: bool) -> None:
     """One schedule: its figures, its timeline and its losses."""
-    from cli.pictures.gantt import draw_schedule
-    from cli.pictures.losses import draw_losses
+    from chimera.cli.pictures.gantt import draw_schedule
+    from chimera.cli.pictures.losses import draw_losses
 
     schedule, compute = done.schedule, done.as_json()["compute"]
     title = f"{schedule.name}, {schedule.devices} devices, {schedule.microbatches} micro-batches"
@@ -62,8 +62,8 @@ def _rows(done: Run) -> list[tuple[str, str]]:
 
 def report_several(runs: Mapping[str, Run], output: Path, *, as_json: bool) -> None:
     """Several schedules of one training: one table, one picture of timelines, one of losses."""
-    from cli.pictures.comparison import draw_comparison
-    from cli.pictures.losses import draw_losses
+    from chimera.cli.pictures.comparison import draw_comparison
+    from chimera.cli.pictures.losses import draw_losses
 
     first = next(iter(runs.values()))
     below = caption(f"{first.machine['processor']}, real compute")

@@ -17,10 +17,10 @@ __all__ = [
     "wait",
 ]
 
-from executor.cluster.allocation import Allocation, allocate
-from executor.cluster.job import Job, Task, read_job
-from executor.cluster.profile import Cluster
-from executor.cluster.profile_file import load_cluster
-from executor.cluster.script import render
-from executor.cluster.status import states, wait
-from executor.cluster.submit import cancel, submit
+from chimera.executor.cluster.allocation import Allocation, allocate
+from chimera.executor.cluster.job import Job, Task, read_job
+from chimera.executor.cluster.profile import Cluster
+from chimera.executor.cluster.profile_file import load_cluster
+from chimera.executor.cluster.script import render
+from chimera.executor.cluster.status import states, wait
+from chimera.executor.cluster.submit import cancel, submit

@@ -6,8 +6,8 @@ __all__ = ["Allocation", "allocate"]
 
 from dataclasses import dataclass
 
-from executor.cluster.profile import Nodes
-from pipeline.errors import InputError
+from chimera.executor.cluster.profile import Nodes
+from chimera.pipeline.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.errors import InputError
-from pipeline.formats.atomic_file import write_text
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.files.atomic_file import write_text
 
 FINAL = ("done", "failed", "cancelled")
 """what a task says last"""

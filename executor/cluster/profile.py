@@ -1,6 +1,6 @@
 """A cluster profile: what a site wants to be asked for, and where things are there.
 
-`executor.cluster.profile_file` reads it from TOML. Text may hold {user}, {group}, {home}, {here}
+`chimera.executor.cluster.profile_file` reads it from TOML. Text may hold {user}, {group}, {home}, {here}
 (the folder of submission), {bin} (the folder of this Python) and, once they are known, {code}.
 """
 
@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge
 
-from pipeline.units import parse_bytes, parse_ns
+from chimera.pipeline.units import parse_bytes, parse_ns
 
 Positive = Annotated[int, Ge(1)]
 _MINUTE_NS = 60 * 10**9

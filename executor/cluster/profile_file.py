@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from executor.cluster.profile import Cluster, Gpus, Network, Nodes, Paths, Request, Software
-from pipeline.errors import InputError, UnknownNameError
-from pipeline.units import parse_ns
+from chimera.executor.cluster.profile import Cluster, Gpus, Network, Nodes, Paths, Request, Software
+from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.units import parse_ns
 
 _SHIPPED = Path(__file__).parent / "profiles"
 _SECTIONS: dict[str, type[Any]] = {

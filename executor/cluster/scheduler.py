@@ -7,7 +7,7 @@ __all__ = ["queued", "sbatch", "scancel"]
 import subprocess
 from pathlib import Path
 
-from pipeline.errors import InputError, RunError
+from chimera.pipeline.errors import InputError, RunError
 
 _PATIENCE_S = 60
 

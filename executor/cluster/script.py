@@ -8,11 +8,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from executor.cluster.allocation import Allocation, allocate
-from executor.cluster.job import Task
-from executor.cluster.profile import Cluster, Software
-from executor.ranks.environment import FIRST_PORT, PORTS, RANK_VARIABLES
-from pipeline.errors import InputError
+from chimera.executor.cluster.allocation import Allocation, allocate
+from chimera.executor.cluster.job import Task
+from chimera.executor.cluster.profile import Cluster, Software
+from chimera.executor.ranks.environment import FIRST_PORT, PORTS, RANK_VARIABLES
+from chimera.pipeline.errors import InputError
 
 _BOOKKEEPING = """\
 leave() { # state, exit status, reason: the task's file changes whole or not at all

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from executor.cluster.job import FINAL, Job, Said, read_job, said
-from executor.cluster.scheduler import queued
+from chimera.executor.cluster.job import FINAL, Job, Said, read_job, said
+from chimera.executor.cluster.scheduler import queued
 
 _LOOK_S, _ASK_S = 1.0, 60.0
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from executor.cluster.job import Job, Task, read_job, said, write_job
-from executor.cluster.profile import Cluster
-from executor.cluster.scheduler import sbatch, scancel
-from executor.cluster.script import render
-from executor.cluster.status import TaskState, states
-from pipeline.errors import InputError
-from pipeline.formats.atomic_file import write_text
+from chimera.executor.cluster.job import Job, Task, read_job, said, write_job
+from chimera.executor.cluster.profile import Cluster
+from chimera.executor.cluster.scheduler import sbatch, scancel
+from chimera.executor.cluster.script import render
+from chimera.executor.cluster.status import TaskState, states
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.files.atomic_file import write_text
 
 
 def submit(

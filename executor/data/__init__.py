@@ -11,13 +11,13 @@ __all__ = ["DATA_NAMES", "Microbatch", "Source", "check_source", "corpus", "held
 
 import torch
 
-from executor.data.batch import Microbatch
-from executor.data.images import IMAGES, held_out_images, image_batch, images
-from executor.data.source import DATA_NAMES, Source
-from executor.data.text import corpus, held_out_text, text_batch
-from executor.data.vectors import held_out_vectors, vector_batch
-from pipeline.errors import InputError
-from pipeline.models import BERT, CNN, GPT, MLP, ModelConfig
+from chimera.executor.data.batch import Microbatch
+from chimera.executor.data.images import IMAGES, held_out_images, image_batch, images
+from chimera.executor.data.source import DATA_NAMES, Source
+from chimera.executor.data.text import corpus, held_out_text, text_batch
+from chimera.executor.data.vectors import held_out_vectors, vector_batch
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.models import BERT, CNN, GPT, MLP, ModelConfig
 
 _DEFAULT = Source()
 

@@ -16,8 +16,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from executor.data.image_set import Images, ImageSet
-from pipeline.errors import InputError
+from chimera.executor.data.image_set import Images, ImageSet
+from chimera.pipeline.errors import InputError
 
 _TRAIN, _HELD_OUT = tuple(f"data_batch_{number}" for number in range(1, 6)), ("test_batch",)
 _SHAPE, _CLASSES = (3, 32, 32), 10

@@ -6,8 +6,8 @@ __all__ = ["read_digits"]
 
 import numpy as np
 
-from executor.data.image_set import Images, ImageSet
-from pipeline.errors import InputError
+from chimera.executor.data.image_set import Images, ImageSet
+from chimera.pipeline.errors import InputError
 
 _HELD_OUT = 297
 _SPLIT_SEED = 0

@@ -17,8 +17,8 @@ from struct import unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from executor.data.image_set import Images, ImageSet
-from pipeline.errors import InputError
+from chimera.executor.data.image_set import Images, ImageSet
+from chimera.pipeline.errors import InputError
 
 _UNSIGNED_BYTE = 8
 _REMEDY = "give the folder of train-images-idx3-ubyte.gz and its three companions with --data-dir"

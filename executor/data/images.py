@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from executor.data.batch import Microbatch
-from executor.data.cifar import read_cifar_10
-from executor.data.digits import read_digits
-from executor.data.idx import read_fashion_mnist
-from executor.data.image_set import Images, ImageSet
-from executor.data.source import Source
-from pipeline.errors import InputError
-from pipeline.models import CNN, MLP, ModelConfig
+from chimera.executor.data.batch import Microbatch
+from chimera.executor.data.cifar import read_cifar_10
+from chimera.executor.data.digits import read_digits
+from chimera.executor.data.idx import read_fashion_mnist
+from chimera.executor.data.image_set import Images, ImageSet
+from chimera.executor.data.source import Source
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.models import CNN, MLP, ModelConfig
 
 IMAGES: dict[str, Callable[[Path], Images]] = {
     "digits": lambda _: read_digits(), "fashion-mnist": read_fashion_mnist, "cifar-10": read_cifar_10,

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from executor.modules.encoder import IGNORED
-from pipeline.models import BERT
-from pipeline.models.bert import SPECIAL_TOKENS
+from chimera.executor.modules.encoder import IGNORED
+from chimera.pipeline.models import BERT
+from chimera.pipeline.models.bert import SPECIAL_TOKENS
 
 _MASKED, _HIDDEN, _REPLACED = 0.15, 0.8, 0.1
 """shares: tokens to be found; of those, hidden behind the mask token; of those, replaced by a random byte"""
@@ -34,7 +34,7 @@ def _layout(sequence: int) -> _Layout:
 def masked_pairs(
     config: BERT, size: int, text: NDArray[np.uint8], generator: np.random.Generator
 ) -> tuple[_Tokens, _Tokens]:
-    """Tokens [B, S] and targets [B, S]: see `executor.modules.encoder.pretraining_loss`.
+    """Tokens [B, S] and targets [B, S]: see `chimera.executor.modules.encoder.pretraining_loss`.
 
     In half of the samples the second segment follows the first in the text (class 0), in the others
     it is from anywhere (class 1). Every sample has the same number of tokens to find, so that the mean

@@ -7,8 +7,8 @@ __all__ = ["DATA_NAMES", "Source"]
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import InputError, UnknownNameError
-from pipeline.models import BERT, CNN, GPT, MLP, ModelConfig
+from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.models import BERT, CNN, GPT, MLP, ModelConfig
 
 _DEFAULTS: dict[type, str] = {GPT: "stdlib", BERT: "stdlib", CNN: "digits", MLP: "teacher"}
 DATA_NAMES = ("stdlib", "digits", "fashion-mnist", "cifar-10", "teacher")

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from executor.data.batch import NEVER, Microbatch
-from executor.data.masking import masked_pairs
-from executor.data.source import Source
-from pipeline.errors import InputError
-from pipeline.models import BERT, GPT
+from chimera.executor.data.batch import NEVER, Microbatch
+from chimera.executor.data.masking import masked_pairs
+from chimera.executor.data.source import Source
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.models import BERT, GPT
 
 _TRAIN_BYTES, _HELD_OUT_BYTES = 4 << 20, 256 << 10
 _HELD_OUT_SHARE = 10

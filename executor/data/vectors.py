@@ -7,8 +7,8 @@ __all__ = ["held_out_vectors", "vector_batch"]
 import numpy as np
 import torch
 
-from executor.data.batch import NEVER, Microbatch
-from pipeline.models import MLP
+from chimera.executor.data.batch import NEVER, Microbatch
+from chimera.pipeline.models import MLP
 
 _TEACHER = 77
 

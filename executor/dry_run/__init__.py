@@ -9,4 +9,4 @@ from __future__ import annotations
 
 __all__ = ["DryRun", "RankSummary", "dry_run"]
 
-from executor.dry_run.ranks import DryRun, RankSummary, dry_run
+from chimera.executor.dry_run.ranks import DryRun, RankSummary, dry_run

@@ -7,9 +7,9 @@ __all__ = ["refuse_mismatch", "refuse_reductions"]
 from collections import defaultdict
 from collections.abc import Sequence
 
-from executor.iteration.mail import Handed
-from pipeline.errors import RunError
-from pipeline.schedule import Schedule
+from chimera.executor.iteration.mail import Handed
+from chimera.pipeline.errors import RunError
+from chimera.pipeline.schedule import Schedule
 
 
 def refuse_mismatch(handed: Sequence[Sequence[Handed]]) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from executor.dry_run.counterparts import refuse_mismatch, refuse_reductions
-from executor.dry_run.walk import Size, Walked, walk
-from executor.precision import precision_of
-from pipeline.lowering import lower
-from pipeline.models import ModelConfig, layers
-from pipeline.partition import default_partition, explicit
-from pipeline.schedule import Schedule
+from chimera.executor.dry_run.counterparts import refuse_mismatch, refuse_reductions
+from chimera.executor.dry_run.walk import Size, Walked, walk
+from chimera.executor.jobs.precision import precision_of
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.models import ModelConfig, layers
+from chimera.pipeline.models.partition import default_partition, explicit
+from chimera.pipeline.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,14 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from executor.data import Microbatch
-from executor.iteration.groups import Groups
-from executor.iteration.inspection import Piece
-from executor.iteration.runtime import Runtime
-from executor.precision import Precision
-from executor.ranks.context import RankContext
-from executor.ranks.progress import Progress
-from pipeline.schedule import Plan
+from chimera.executor.data import Microbatch
+from chimera.executor.iteration.groups import Groups
+from chimera.executor.iteration.inspection import Piece
+from chimera.executor.iteration.runtime import Runtime
+from chimera.executor.jobs.precision import Precision
+from chimera.executor.ranks.context import RankContext
+from chimera.executor.ranks.progress import Progress
+from chimera.pipeline.schedule import Plan
 
 _CPU = torch.device("cpu")
 
@@ -84,7 +84,7 @@ def walk(size: Size, rank: int, folder: Path) -> Walked:
 
 
 class _Shell:
-    """A stage whose tensors have their sizes and nothing in them (see `executor.iteration.stage.StageWork`)."""
+    """A stage whose tensors have their sizes and nothing in them (see `chimera.executor.iteration.stage.StageWork`)."""
 
     weights: Any
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 __all__ = ["acknowledgements"]
 
-from pipeline.actions import SENDS, Action, Kind
-from pipeline.dependencies import message_for, messages_from, peer_of
-from pipeline.schedule import Plan
+from chimera.pipeline.actions import SENDS, Action, Kind
+from chimera.pipeline.rules import message_for, messages_from, peer_of
+from chimera.pipeline.schedule import Plan
 
 _COMPUTE_OF = {Kind.SEND_F: Kind.F, Kind.SEND_B: Kind.B}
 

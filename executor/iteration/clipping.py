@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pipeline.errors import InputError
-from pipeline.schedule import Schedule
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Schedule
 
 _EPSILON = 1e-6
 """as `torch.nn.utils.clip_grad_norm_` has it: a zero gradient stays zero"""

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from executor.data import Microbatch
-from executor.iteration.inspection import extents, halved, pieces_of
-from executor.iteration.mail import Mail
-from executor.iteration.stage import StageWork
-from executor.ranks.clock import Clock
-from pipeline.actions import Action, Kind, Step
-from pipeline.dependencies import message_for
-from pipeline.schedule import Schedule
+from chimera.executor.data import Microbatch
+from chimera.executor.iteration.inspection import extents, halved, pieces_of
+from chimera.executor.iteration.mail import Mail
+from chimera.executor.iteration.stage import StageWork
+from chimera.executor.ranks.clock import Clock
+from chimera.pipeline.actions import Action, Kind, Step
+from chimera.pipeline.rules import message_for
+from chimera.pipeline.schedule import Schedule
 
 LocalKey = tuple[int, str, int, int]
 """(stage, "F" | "B", micro-batch, half): a result that stays on this device"""
@@ -33,7 +33,7 @@ class Computing:
     """Turns compute actions into calls; notes in `marks` when each began, its inputs being there, and ended.
 
     `acknowledged` are the own messages that each receive proves delivered (see
-    `executor.iteration.acknowledge`); `rows` and `share` are those of a micro-batch.
+    `chimera.executor.iteration.acknowledge`); `rows` and `share` are those of a micro-batch.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from pipeline.schedule import Schedule
+from chimera.pipeline.schedule import Schedule
 
 
 class Groups:

@@ -6,9 +6,9 @@ __all__ = ["Piece", "extents", "halved", "message_of", "pieces_of", "split"]
 
 from typing import NamedTuple
 
-from pipeline.actions import SENDS, Action, Kind
-from pipeline.dependencies import Message, message_for, messages_from
-from pipeline.schedule import Schedule
+from chimera.pipeline.actions import SENDS, Action, Kind
+from chimera.pipeline.rules import Message, message_for, messages_from
+from chimera.pipeline.schedule import Schedule
 
 
 class Piece(NamedTuple):

@@ -18,9 +18,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from executor.iteration.background import let_communication_run
-from executor.ranks.clock import Clock
-from pipeline.actions import Action
+from chimera.executor.iteration.background import let_communication_run
+from chimera.executor.ranks.clock import Clock
+from chimera.pipeline.actions import Action
 
 
 class Received(NamedTuple):

@@ -6,37 +6,22 @@ happen. Results of such runs are labelled "paced" and never reported as real.
 
 from __future__ import annotations
 
-__all__ = ["Pace", "PacedStage", "pause_until"]
+__all__ = ["PacedStage", "pause_until"]
 
 import ctypes
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from executor.iteration.inspection import Piece
-from executor.iteration.weights import Weights
+from chimera.executor.iteration.inspection import Piece
+from chimera.executor.iteration.weights import Weights
+from chimera.executor.jobs.pace import Pace
 
 _SPIN_NS = 150_000
 _PR_SET_TIMERSLACK = 29
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Nanoseconds of one stage's actions for a whole micro-batch, and bytes it keeps for one.
-
-    `step_ns` of None runs the real optimizer.
-    """
-
-    forward_ns: int
-    backward_ns: int
-    backward_input_ns: int = 0
-    backward_weight_ns: int = 0
-    step_ns: int | None = None
-    activation_bytes: int = 0
 
 
 def pause_until(deadline_ns: int) -> None:
@@ -49,7 +34,7 @@ def pause_until(deadline_ns: int) -> None:
 
 
 class PacedStage:
-    """See `executor.iteration.stage.StageWork`.
+    """See `chimera.executor.iteration.stage.StageWork`.
 
     `given` and `output` are the shapes of one sample as it enters and leaves the stage, `given` of None that of the
     first one, which has no gradient to send; `dtype` is that of messages.

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from executor.iteration.mail import Mail, Received
-from executor.ranks.clock import Clock
-from pipeline.actions import Step
+from chimera.executor.iteration.mail import Mail, Received
+from chimera.executor.ranks.clock import Clock
+from chimera.pipeline.actions import Step
 
 
 @dataclass(slots=True)

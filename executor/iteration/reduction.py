@@ -10,7 +10,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor
 
-from pipeline.actions import Action
+from chimera.pipeline.actions import Action
 
 
 class Reduction:

@@ -13,22 +13,22 @@ import torch
 import torch.distributed as dist
 from torch.autograd.profiler import record_function
 
-from executor.data import Microbatch
-from executor.iteration.acknowledge import acknowledgements
-from executor.iteration.clipping import Clipping
-from executor.iteration.computing import Computing, LocalKey, Mark
-from executor.iteration.inspection import extents, message_of
-from executor.iteration.mail import Mail
-from executor.iteration.memory import held_bytes
-from executor.iteration.record import IterationRecord, take_record
-from executor.iteration.stage import StageWork
-from executor.iteration.updates import Updates
-from executor.ranks.clock import make_clock
-from executor.ranks.context import RankContext
-from pipeline.actions import COMMUNICATION, RECEIVES, SENDS, Action, Kind, Step
-from pipeline.schedule import Plan
-from pipeline.soundness.batches import batch_end, channel_of
-from pipeline.soundness.repair import rendezvous_safe
+from chimera.executor.data import Microbatch
+from chimera.executor.iteration.acknowledge import acknowledgements
+from chimera.executor.iteration.clipping import Clipping
+from chimera.executor.iteration.computing import Computing, LocalKey, Mark
+from chimera.executor.iteration.inspection import extents, message_of
+from chimera.executor.iteration.mail import Mail
+from chimera.executor.iteration.memory import held_bytes
+from chimera.executor.iteration.record import IterationRecord, take_record
+from chimera.executor.iteration.stage import StageWork
+from chimera.executor.iteration.updates import Updates
+from chimera.executor.ranks.clock import make_clock
+from chimera.executor.ranks.context import RankContext
+from chimera.pipeline.actions import COMMUNICATION, RECEIVES, SENDS, Action, Kind, Step
+from chimera.pipeline.lowering.repair import rendezvous_safe
+from chimera.pipeline.schedule import Plan
+from chimera.pipeline.soundness.batches import batch_end, channel_of
 
 
 class Runtime:

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils.checkpoint import checkpoint
 
-from executor.iteration.inspection import Piece
-from executor.iteration.weights import Version, Weights
-from executor.modules.deferral import Sink, WeightWork
+from chimera.executor.iteration.inspection import Piece
+from chimera.executor.iteration.weights import Version, Weights
+from chimera.executor.modules.deferral import Sink, WeightWork
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(output, targets) -> mean loss of those samples"""

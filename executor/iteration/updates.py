@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from executor.iteration.clipping import Clipping
-from executor.iteration.computing import Mark
-from executor.iteration.reduction import Reduction
-from executor.iteration.stage import StageWork
-from executor.ranks.clock import Clock
-from pipeline.actions import Action, Kind
+from chimera.executor.iteration.clipping import Clipping
+from chimera.executor.iteration.computing import Mark
+from chimera.executor.iteration.reduction import Reduction
+from chimera.executor.iteration.stage import StageWork
+from chimera.executor.ranks.clock import Clock
+from chimera.pipeline.actions import Action, Kind
 
 
 class Updates:

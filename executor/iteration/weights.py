@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from executor.modules.deferral import Sink, defer
-from pipeline.errors import InputError, UnknownNameError
-from pipeline.schedule import Update
+from chimera.executor.modules.deferral import Sink, defer
+from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.schedule import Update
 
 _ALIGNMENT = 16
 """Parameters start at multiples of 16 elements: whole cache lines for float32."""

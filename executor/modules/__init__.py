@@ -1,4 +1,4 @@
-"""torch modules built from the same configs that `pipeline.models` counts: one module a layer."""
+"""torch modules built from the same configs that `chimera.pipeline.models` counts: one module a layer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from executor.modules.convolutional import Classifier, ResidualBlock, Stem
-from executor.modules.encoder import EncoderBlock, EncoderEmbedding, EncoderHead, pretraining_loss
-from executor.modules.linear import Linear
-from executor.modules.transformer import Block, Embedding, Head
-from pipeline.models import BERT, CNN, GPT, MLP, ModelConfig, layers
-from pipeline.models.cnn import residuals
+from chimera.executor.modules.convolutional import Classifier, ResidualBlock, Stem
+from chimera.executor.modules.encoder import EncoderBlock, EncoderEmbedding, EncoderHead, pretraining_loss
+from chimera.executor.modules.linear import Linear
+from chimera.executor.modules.transformer import Block, Embedding, Head
+from chimera.pipeline.models import BERT, CNN, GPT, MLP, ModelConfig, layers
+from chimera.pipeline.models.cnn import residuals
 
 Output = Tensor | tuple[Tensor, Tensor]
 """what the last layer gives to the loss: BERT has two heads"""

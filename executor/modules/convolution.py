@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from executor.modules.deferral import Deferring, as_autocast
+from chimera.executor.modules.deferral import Deferring, as_autocast
 
 
 class Convolution(nn.Conv2d, Deferring):
@@ -29,7 +29,7 @@ class Convolution(nn.Conv2d, Deferring):
 
 
 class _ConvolutionWork(NamedTuple):
-    """See `executor.modules.deferral.WeightWork`."""
+    """See `chimera.executor.modules.deferral.WeightWork`."""
 
     layer: Convolution
     inputs: Tensor

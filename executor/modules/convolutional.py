@@ -7,10 +7,10 @@ __all__ = ["Classifier", "ResidualBlock", "Stem"]
 from torch import Tensor, nn
 from torch.nn import functional
 
-from executor.modules.convolution import Convolution
-from executor.modules.linear import Linear
-from pipeline.models import CNN
-from pipeline.models.cnn import Residual
+from chimera.executor.modules.convolution import Convolution
+from chimera.executor.modules.linear import Linear
+from chimera.pipeline.models import CNN
+from chimera.pipeline.models.cnn import Residual
 
 
 class Stem(Convolution):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from executor.modules.linear import Linear
-from executor.modules.transformer import Attention
-from pipeline.models import BERT
-from pipeline.models.bert import SEGMENTS
+from chimera.executor.modules.linear import Linear
+from chimera.executor.modules.transformer import Attention
+from chimera.pipeline.models import BERT
+from chimera.pipeline.models.bert import SEGMENTS
 
 IGNORED = -100
 """the target of a token that is not to be predicted (torch's default)"""

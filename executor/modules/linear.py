@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from executor.modules.deferral import Deferring, as_autocast
+from chimera.executor.modules.deferral import Deferring, as_autocast
 
 
 class _LinearWork(NamedTuple):
-    """See `executor.modules.deferral.WeightWork`: input [..., in], output gradient [..., out]."""
+    """See `chimera.executor.modules.deferral.WeightWork`: input [..., in], output gradient [..., out]."""
 
     layer: Linear
     inputs: Tensor

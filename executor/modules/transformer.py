@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from executor.modules.linear import Linear
-from pipeline.models import BERT, GPT
+from chimera.executor.modules.linear import Linear
+from chimera.pipeline.models import BERT, GPT
 
 
 class Embedding(nn.Module):

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from executor.ranks.failure import read_failure
-from executor.ranks.memory_kills import memory_kills
-from executor.ranks.progress import Progress
-from pipeline.errors import ChimeraError, InputError, RunError
+from chimera.executor.ranks.failure import read_failure
+from chimera.executor.ranks.memory_kills import memory_kills
+from chimera.executor.ranks.progress import Progress
+from chimera.pipeline.errors import ChimeraError, InputError, RunError
 
 _GRACE_S = 0.3
 _TAIL_LINES = 12

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from executor.ranks.progress import Progress
+from chimera.executor.ranks.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

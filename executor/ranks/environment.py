@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.errors import RunError
+from chimera.pipeline.errors import RunError
 
 FIRST_PORT, PORTS = 20_000, 10_000
 """a SLURM job's port: the first + its number modulo how many there are"""

@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from executor.ranks.environment import Membership
-from executor.ranks.progress import Progress
-from pipeline.errors import ChimeraError, RunError
-from pipeline.formats.atomic_file import write_text
+from chimera.executor.ranks.environment import Membership
+from chimera.executor.ranks.progress import Progress
+from chimera.pipeline.errors import ChimeraError, RunError
+from chimera.pipeline.files.atomic_file import write_text
 
 _PLAINLY = {
     "onnection reset": "a peer is gone: its connection was reset",

@@ -17,12 +17,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from executor.ranks.autopsy import PortTakenError, died, late
-from executor.ranks.environment import RANK_VARIABLES, Membership, membership
-from executor.ranks.folder_lock import locked
-from executor.ranks.memory_kills import memory_kills
-from pipeline.errors import InputError
-from pipeline.formats.atomic_file import write_text
+from chimera.executor.ranks.autopsy import PortTakenError, died, late
+from chimera.executor.ranks.environment import RANK_VARIABLES, Membership, membership
+from chimera.executor.ranks.folder_lock import locked
+from chimera.executor.ranks.memory_kills import memory_kills
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.files.atomic_file import write_text
 
 _POLL_S = 0.05
 _LOOK_S = 0.5
@@ -93,7 +93,7 @@ def _serve(
             f"{member.ranks} ranks were started", f"the run needs {ranks}", f"start {ranks} tasks with torchrun or srun"
         )
     os.environ.update(given)
-    results: list[Any] = import_module("executor.ranks.member").serve(target, payload, member, folder, gather=True)
+    results: list[Any] = import_module("chimera.executor.ranks.member").serve(target, payload, member, folder, gather=True)
     return results
 
 
@@ -131,7 +131,7 @@ def _start(member: Membership, target: str, folder: Path, given: Mapping[str, st
         "CHIMERA_LAUNCHER": str(os.getpid()),
         "PYTHONPATH": os.pathsep.join(entry for entry in (*sys.path, os.environ.get("PYTHONPATH", "")) if entry),
     }
-    command = [sys.executable, "-m", "executor.ranks.rank", target, str(folder)]
+    command = [sys.executable, "-P", "-m", "chimera.executor.ranks.rank", target, str(folder)]
     with open(folder / f"rank-{member.rank}.stderr", "wb") as errors:
         # A session of its own: Ctrl-C reaches the launcher alone, which then ends its ranks.
         return subprocess.Popen(
@@ -167,7 +167,7 @@ def _left(folder: Path, rank: int) -> bool:
 
 
 def _slots(folder: Path, ranks: int) -> list[bytes]:
-    """What each rank has in its progress slot (see `executor.ranks.progress.Progress`)."""
+    """What each rank has in its progress slot (see `chimera.executor.ranks.progress.Progress`)."""
     paths = [folder / f"rank-{rank}.action" for rank in range(ranks)]
     return [path.read_bytes() if path.exists() else b"" for path in paths]
 
@@ -181,7 +181,7 @@ def _end(processes: list[subprocess.Popen[bytes]]) -> None:
 
 
 def _clear(processes: list[subprocess.Popen[bytes]], folder: Path) -> None:
-    """Removes what a killed rank was writing under a temporary name (see `pipeline.formats.atomic_file`)."""
+    """Removes what a killed rank was writing under a temporary name (see `chimera.pipeline.files.atomic_file`)."""
     for process in processes:
         for part in folder.glob(f".*-{process.pid}.*"):
             part.unlink(missing_ok=True)

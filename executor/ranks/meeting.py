@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 from torch.distributed.rendezvous import rendezvous
 
-from executor.ranks.environment import Membership
-from executor.ranks.failure import read_failure
-from pipeline.errors import RunError
+from chimera.executor.ranks.environment import Membership
+from chimera.executor.ranks.failure import read_failure
+from chimera.pipeline.errors import RunError
 
 _LOOK_S = 0.25
 _LAST_WORD_S = 2.0

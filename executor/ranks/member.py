@@ -18,17 +18,17 @@ import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
-from executor.ranks.clock import clock_offset_ns
-from executor.ranks.context import RankContext
-from executor.ranks.environment import Membership
-from executor.ranks.failure import confess, explained
-from executor.ranks.interface import interface_towards
-from executor.ranks.meeting import meeting_point
-from executor.ranks.progress import Progress
-from executor.ranks.versions import agree
-from executor.ranks.watchdog import watched
-from pipeline.errors import InputError, RunError
-from pipeline.formats.atomic_file import write_text
+from chimera.executor.ranks.clock import clock_offset_ns
+from chimera.executor.ranks.context import RankContext
+from chimera.executor.ranks.environment import Membership
+from chimera.executor.ranks.failure import confess, explained
+from chimera.executor.ranks.interface import interface_towards
+from chimera.executor.ranks.meeting import meeting_point
+from chimera.executor.ranks.progress import Progress
+from chimera.executor.ranks.versions import agree
+from chimera.executor.ranks.watchdog import watched
+from chimera.pipeline.errors import InputError, RunError
+from chimera.pipeline.files.atomic_file import write_text
 
 _DEADLINE_S = 600.0
 _LAUNCHES = count()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from executor.ranks.memory_kills import CGROUPS, MEMBERSHIPS, memory_files
+from chimera.executor.ranks.memory_kills import CGROUPS, MEMBERSHIPS, memory_files
 
 _NAMES = (
     ("memory.max", "memory.limit_in_bytes"), ("memory.current", "memory.usage_in_bytes"), ("memory.stat", "memory.stat"),

@@ -19,7 +19,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from executor.ranks.environment import membership
+from chimera.executor.ranks.environment import membership
 
 _PR_SET_PDEATHSIG = 1
 
@@ -31,7 +31,7 @@ def main() -> None:
     found = membership()
     assert found is not None, "the launcher sets RANK and WORLD_SIZE"
     payload = json.loads((folder / "payload.json").read_text())
-    member = import_module("executor.ranks.member")
+    member = import_module("chimera.executor.ranks.member")
     member.serve(target, payload, found, folder, gather=False)
     # All is written: what torch's threads do while the interpreter is torn down must not end a good run badly.
     sys.stdout.flush()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pipeline.errors import RunError
+from chimera.pipeline.errors import RunError
 
 
 def installed() -> dict[str, str]:

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
-from executor.ranks.failure import confess
-from executor.ranks.progress import Progress
-from pipeline.errors import RunError
+from chimera.executor.ranks.failure import confess
+from chimera.executor.ranks.progress import Progress
+from chimera.pipeline.errors import RunError
 
 _LOOKS = 20
 """how often in a deadline"""

@@ -17,13 +17,13 @@ from dataclasses import asdict, fields
 from functools import lru_cache
 from math import prod
 
-from pipeline.errors import InputError, UnknownNameError
-from pipeline.models.bert import BERT, bert_layers
-from pipeline.models.cnn import CNN, cnn_layers
-from pipeline.models.gpt import GPT, gpt_layers
-from pipeline.models.layer import Layer
-from pipeline.models.mlp import MLP, mlp_layers
-from pipeline.models.presets import PRESETS
+from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.models.bert import BERT, bert_layers
+from chimera.pipeline.models.cnn import CNN, cnn_layers
+from chimera.pipeline.models.gpt import GPT, gpt_layers
+from chimera.pipeline.models.layer import Layer
+from chimera.pipeline.models.mlp import MLP, mlp_layers
+from chimera.pipeline.models.presets import PRESETS
 
 ModelConfig = GPT | BERT | CNN | MLP
 _FAMILIES: dict[object, type[ModelConfig]] = {"gpt": GPT, "bert": BERT, "cnn": CNN, "mlp": MLP}

@@ -7,8 +7,8 @@ __all__ = ["BERT", "SEGMENTS", "SPECIAL_TOKENS", "bert_layers"]
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.models.layer import Layer
-from pipeline.models.transformer import Transformer, transformer_blocks
+from chimera.pipeline.models.layer import Layer
+from chimera.pipeline.models.transformer import Transformer, transformer_blocks
 
 SEGMENTS = 2
 """sentences of a sample: rows of the segment embedding, and classes of the head that says whether one follows the other"""

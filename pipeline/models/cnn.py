@@ -7,7 +7,7 @@ __all__ = ["CNN", "Residual", "cnn_layers", "residuals"]
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from pipeline.models.layer import Layer
+from chimera.pipeline.models.layer import Layer
 
 _KERNEL = 9
 """3 x 3"""

@@ -7,8 +7,8 @@ __all__ = ["GPT", "gpt_layers"]
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.models.layer import Layer
-from pipeline.models.transformer import Transformer, transformer_blocks
+from chimera.pipeline.models.layer import Layer
+from chimera.pipeline.models.transformer import Transformer, transformer_blocks
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ __all__ = ["MLP", "mlp_layers"]
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.models.layer import Layer, LayerKind
+from chimera.pipeline.models.layer import Layer, LayerKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 __all__ = ["PRESETS"]
 
-from pipeline.models.bert import BERT
-from pipeline.models.cnn import CNN
-from pipeline.models.gpt import GPT
-from pipeline.models.mlp import MLP
+from chimera.pipeline.models.bert import BERT
+from chimera.pipeline.models.cnn import CNN
+from chimera.pipeline.models.gpt import GPT
+from chimera.pipeline.models.mlp import MLP
 
 _GPT_2, _BERT = 50257, 30522
 """sizes of the published vocabularies"""

@@ -6,7 +6,7 @@ __all__ = ["Transformer", "transformer_blocks"]
 
 from dataclasses import dataclass
 
-from pipeline.models.layer import Layer
+from chimera.pipeline.models.layer import Layer
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from functools import cache
 from importlib import import_module
 from typing import TypeVar
 
-from pipeline.errors import InputError, UnknownNameError
-from pipeline.recomputation import recomputing
-from pipeline.schedule import Option, Schedule
+from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.lowering.recomputation import recomputing
+from chimera.pipeline.schedule import Option, Schedule
 
 Generate = Callable[..., Schedule]
 G = TypeVar("G", bound=Generate)
@@ -42,7 +42,7 @@ class OptionSpec:
 
 
 RECOMPUTE = OptionSpec("none", None, "stages whose backwards run the forward again: all, none, or such as 0,2")
-"""an option of every schedule: see `pipeline.recomputation`"""
+"""an option of every schedule: see `chimera.pipeline.lowering.recomputation`"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,10 @@ from __future__ import annotations
 
 from typing import NamedTuple, cast
 
-from pipeline.actions import Action, Kind
-from pipeline.errors import InputError
-from pipeline.schedule import Option, Schedule, Sync
-from pipeline.schedules import RECOMPUTE, OptionSpec, register
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Option, Schedule, Sync
+from chimera.pipeline.schedules import RECOMPUTE, OptionSpec, register
 
 Unit = list[list[tuple[int, int]]]
 """Per replica, the items it works on in order: a micro-batch and its double, or -1 for none."""

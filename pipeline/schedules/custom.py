@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.checks import check
-from pipeline.errors import InputError
-from pipeline.schedule import Schedule
-from pipeline.schedules import OptionSpec, register
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import OptionSpec, register
+from chimera.pipeline.soundness.check import check
 
 
 @register(
@@ -22,7 +22,7 @@ def custom(stages: int, microbatches: int, file: str = "") -> Schedule:
     Raises InputError without a file, for one that cannot be read, or that has other numbers of
     devices or micro-batches; ScheduleError for an unsound one.
     """
-    from pipeline.formats.schedule_file import read_schedule  # noqa: PLC0415 - loads pydantic, which no other schedule needs
+    from chimera.pipeline.files.schedule_file import read_schedule  # noqa: PLC0415 - loads pydantic, which no other schedule needs
 
     if not file:
         raise InputError("custom without a file", "its order is nowhere else", "give --set file=PATH")

@@ -5,9 +5,9 @@ Bubble (p-1)(F+B); stage s stores min(m, p-s) activations.
 
 from __future__ import annotations
 
-from pipeline.actions import Action, Kind
-from pipeline.schedule import Schedule
-from pipeline.schedules import register
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import register
 
 
 def one_f_one_b(stage: int, stages: int, microbatches: int) -> tuple[Action, ...]:

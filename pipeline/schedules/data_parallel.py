@@ -6,10 +6,10 @@ Weights: D stages on each of D devices. The baseline of every pipeline paper.
 
 from __future__ import annotations
 
-from pipeline.actions import Action, Kind
-from pipeline.errors import InputError
-from pipeline.schedule import Schedule
-from pipeline.schedules import register
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import register
 
 
 @register(

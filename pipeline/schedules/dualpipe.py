@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.actions import Action, Kind, Overlap, Step
-from pipeline.errors import InputError
-from pipeline.schedule import Schedule
-from pipeline.schedules import register
+from chimera.pipeline.actions import Action, Kind, Overlap, Step
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import register
 
 Chunks = tuple[tuple[int, int], tuple[int, int]]
 """(stage, first micro-batch) of chunk 0 and of chunk 1"""

@@ -7,10 +7,10 @@ tends to (D-1)/(D+1/2) for B = 2F (Chimera paper, Table 2; only asymptotically).
 
 from __future__ import annotations
 
-from pipeline.actions import Action, Kind
-from pipeline.errors import InputError
-from pipeline.schedule import Schedule
-from pipeline.schedules import register
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import register
 
 
 @register(

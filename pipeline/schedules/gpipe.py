@@ -5,9 +5,9 @@ Bubble (p-1)(F+B); every stage stores the activations of all m micro-batches.
 
 from __future__ import annotations
 
-from pipeline.actions import Action, Kind
-from pipeline.schedule import Schedule
-from pipeline.schedules import OptionSpec, register
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import OptionSpec, register
 
 
 @register(

@@ -12,10 +12,10 @@ The formula is ours.
 
 from __future__ import annotations
 
-from pipeline.actions import Action, Kind
-from pipeline.errors import InputError
-from pipeline.schedule import Schedule
-from pipeline.schedules import OptionSpec, register
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import OptionSpec, register
 
 
 @register(

@@ -13,10 +13,10 @@ take g of the largest for the warm-up: sound, and with the same bubble, for ever
 
 from __future__ import annotations
 
-from pipeline.actions import Action, Kind
-from pipeline.errors import InputError
-from pipeline.schedule import Schedule
-from pipeline.schedules import OptionSpec, register
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import OptionSpec, register
 
 _CHUNKS = OptionSpec(2, None, "model chunks (stages) on every device")
 

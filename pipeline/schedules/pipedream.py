@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.errors import InputError
-from pipeline.schedule import Schedule
-from pipeline.schedules import register
-from pipeline.schedules.dapple import dapple
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import register
+from chimera.pipeline.schedules.dapple import dapple
 
 
 @register(

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections import deque
 
-from pipeline.actions import Action, Kind
-from pipeline.schedule import Schedule
-from pipeline.schedules import register
-from pipeline.schedules.v_order import Block, Rules, squeeze
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import register
+from chimera.pipeline.schedules.search.v_order import Block, Rules, squeeze
 
 _SOURCE = "Pipeline Parallelism with Controllable Memory, arXiv 2405.15362"
 

@@ -13,9 +13,9 @@ The paper calls I "B"; its formulas are ours with that name changed.
 
 from __future__ import annotations
 
-from pipeline.actions import Action, Kind
-from pipeline.schedule import Schedule
-from pipeline.schedules import register
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import register
 
 
 @register(

@@ -7,11 +7,11 @@ not need (for a GPT layer all but 32h of 34h+5as); `kept` says how much stays.
 
 from __future__ import annotations
 
-from pipeline.actions import Action, Kind
-from pipeline.errors import InputError
-from pipeline.schedule import Schedule
-from pipeline.schedules import OptionSpec, register
-from pipeline.schedules.zero_bubble_search import WHOLE, Times, search
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import OptionSpec, register
+from chimera.pipeline.schedules.search.zero_bubble import WHOLE, Times, search
 
 _SOURCE = "Zero Bubble, arXiv 2401.10241, section 3.1"
 _TIMES = {

@@ -6,9 +6,9 @@ __all__ = ["batch_end", "channel_of"]
 
 from collections.abc import Callable, Sequence
 
-from pipeline.actions import COMMUNICATION, Action, Step
-from pipeline.dependencies import peer_of
-from pipeline.schedule import Schedule
+from chimera.pipeline.actions import COMMUNICATION, Action, Step
+from chimera.pipeline.rules import peer_of
+from chimera.pipeline.schedule import Schedule
 
 
 def channel_of(step: Step, schedule: Schedule) -> tuple[int, int]:

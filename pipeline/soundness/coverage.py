@@ -4,10 +4,10 @@ from __future__ import annotations
 
 __all__ = ["check_coverage", "check_grouping"]
 
-from pipeline.actions import Action, Kind
-from pipeline.errors import ScheduleError
-from pipeline.schedule import Schedule
-from pipeline.soundness.faults import fault, places_of
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.errors import ScheduleError
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.soundness.faults import fault, places_of
 
 _CODE, _CONFLICT, _COMPLETE = (1, 2, 4), (5, 6, 7), (3, 4)
 """Coverage of one (stage, micro-batch) as bits, indexed by half 0, 1, -1 (the whole): what an

@@ -6,7 +6,7 @@ __all__ = ["circle", "describe"]
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.actions import Step
+from chimera.pipeline.actions import Step
 
 
 def circle(waits: Mapping[int, int]) -> tuple[int, ...]:

@@ -18,12 +18,12 @@ __all__ = ["Semantics", "check_plan", "check_waits"]
 
 from typing import get_args
 
-from pipeline.actions import Action, Kind
-from pipeline.dependencies import message_for
-from pipeline.errors import DeadlockError, InputError, ScheduleError
-from pipeline.schedule import Plan
-from pipeline.soundness.cycles import circle, describe
-from pipeline.soundness.replay import Replay, Semantics
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.errors import DeadlockError, InputError, ScheduleError
+from chimera.pipeline.rules import message_for
+from chimera.pipeline.schedule import Plan
+from chimera.pipeline.soundness.cycles import circle, describe
+from chimera.pipeline.soundness.replay import Replay, Semantics
 
 
 def check_plan(plan: Plan, semantics: Semantics = "buffered") -> None:
@@ -106,7 +106,7 @@ def _stuck(replay: Replay) -> ScheduleError:
     return DeadlockError(
         f"device {found[0]}, position {position}: {replay.rows[found[0]][position]}",
         describe(found, replay.position, replay.rows, what),
-        "make the plan safe with pipeline.soundness.repair.rendezvous_safe",
+        "make the plan safe with pipeline.lowering.repair.rendezvous_safe",
         device=found[0],
         position=position,
         cycle=tuple((device, waits[device]) for device in found),

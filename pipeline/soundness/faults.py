@@ -4,9 +4,9 @@ from __future__ import annotations
 
 __all__ = ["fault", "places_of"]
 
-from pipeline.actions import Kind
-from pipeline.errors import ScheduleError
-from pipeline.schedule import Schedule
+from chimera.pipeline.actions import Kind
+from chimera.pipeline.errors import ScheduleError
+from chimera.pipeline.schedule import Schedule
 
 
 def fault(schedule: Schedule, device: int, position: int, derived: str, remedy: str = "") -> ScheduleError:

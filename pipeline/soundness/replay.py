@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Literal, NamedTuple
 
-from pipeline.actions import COMMUNICATION, SENDS, Action, Kind, Step
-from pipeline.dependencies import message_for, peer_of
-from pipeline.errors import ScheduleError
-from pipeline.schedule import Schedule
-from pipeline.soundness.batches import batch_end, channel_of
+from chimera.pipeline.actions import COMMUNICATION, SENDS, Action, Kind, Step
+from chimera.pipeline.errors import ScheduleError
+from chimera.pipeline.rules import message_for, peer_of
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.soundness.batches import batch_end, channel_of
 
 Semantics = Literal["buffered", "rendezvous", "batched"]
-"""What a transport makes wait; `pipeline.soundness.deadlock` defines the three."""
+"""What a transport makes wait; `chimera.pipeline.soundness.deadlock` defines the three."""
 _PRODUCES = {Kind.F: Kind.SEND_F, Kind.B: Kind.SEND_B, Kind.I: Kind.SEND_B}
 _RECEIVED_AS = {Kind.SEND_F: (Kind.RECV_F, 1), Kind.SEND_B: (Kind.RECV_B, -1)}
 

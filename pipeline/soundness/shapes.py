@@ -6,10 +6,10 @@ __all__ = ["check_numbers", "check_shape"]
 
 from typing import get_args
 
-from pipeline.actions import Kind, Overlap
-from pipeline.errors import ScheduleError
-from pipeline.schedule import Schedule, Sync, Update
-from pipeline.soundness.faults import fault
+from chimera.pipeline.actions import Kind, Overlap
+from chimera.pipeline.errors import ScheduleError
+from chimera.pipeline.schedule import Schedule, Sync, Update
+from chimera.pipeline.soundness.faults import fault
 
 _COMPUTED = frozenset((Kind.F, Kind.B, Kind.I, Kind.W))
 
@@ -60,7 +60,7 @@ def check_numbers(schedule: Schedule) -> None:
             for stage, kind, microbatch, also, half in action.parts:
                 if kind not in _COMPUTED:
                     raise fault(
-                        schedule, device, position, "is not a computation", "leave it to pipeline.lowering.lower"
+                        schedule, device, position, "is not a computation", "leave it to pipeline.lowering.lower.lower"
                     )
                 if not (0 <= stage < stages and 0 <= microbatch < microbatches):
                     raise fault(schedule, device, position, _out_of_range(schedule, stage))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil, log2
 
-from simulator.costs.profile import Algorithm, AllReduceCost, LinkCost, Profile
+from chimera.simulator.costs.profile import Algorithm, AllReduceCost, LinkCost, Profile
 
 
 def global_ranks(members: Sequence[int], devices: int, width: int) -> list[int]:

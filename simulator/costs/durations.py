@@ -6,10 +6,16 @@ __all__ = ["Durations"]
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.actions import Action, Kind, Step
-from pipeline.schedule import Schedule
-from simulator.costs.profile import Profile
-from simulator.costs.stage_costs import StageCosts, cost_assumptions, default_microbatch_size, for_chunks, stage_costs
+from chimera.pipeline.actions import Action, Kind, Step
+from chimera.pipeline.schedule import Schedule
+from chimera.simulator.costs.profile import Profile
+from chimera.simulator.costs.stage_costs import (
+    StageCosts,
+    cost_assumptions,
+    default_microbatch_size,
+    for_chunks,
+    stage_costs,
+)
 
 
 class Durations:
@@ -53,7 +59,7 @@ class Durations:
         return self._joined(action, [self._part_ns(part) for part in action.parts])
 
     def compute_in_order_ns(self, action: Step, previous: Step | None, done: Mapping[tuple[int, Kind], int] | None = None) -> int:
-        """The same after `previous` on the same device: see `simulator.costs.profile.Locality`.
+        """The same after `previous` on the same device: see `chimera.simulator.costs.profile.Locality`.
 
         `done` counts what the device has computed before in this iteration, by stage and kind.
         """

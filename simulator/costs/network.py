@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pipeline.errors import InputError
-from simulator.costs.profile import LinkCost, Profile
+from chimera.pipeline.errors import InputError
+from chimera.simulator.costs.profile import LinkCost, Profile
 
 _FREE = LinkCost(queueing=False)
 

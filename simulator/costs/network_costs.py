@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
 
-from pipeline.units import format_bandwidth
+from chimera.pipeline.units import format_bandwidth
 
 LinkClass = Literal["local", "same_node", "other_node"]
 Algorithm = Literal["auto", "ring", "rabenseifner", "tree"]
@@ -82,7 +82,7 @@ class MeasuredReduce:
 class AllReduceCost:
     """Alpha-beta cost of an all-reduce; a measured table, where it covers the group, comes first.
 
-    Where ranks stand on nodes, the links between them count too (`simulator.costs.collectives`).
+    Where ranks stand on nodes, the links between them count too (`chimera.simulator.costs.collectives`).
 
     While an all-reduce and computation share a device, each runs slower by its factor.
     """

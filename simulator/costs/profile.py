@@ -1,7 +1,7 @@
 """A cost profile: what a model's layers cost on a machine, and what everything around them costs.
 
 Times are integer nanoseconds and sizes integer bytes. The annotations (`Count`, `Spread` ...) state
-the ranges; `simulator.costs.profile_file` enforces them where a file is read.
+the ranges; `chimera.simulator.costs.profile_file` enforces them where a file is read.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from pipeline.errors import InputError
-from pipeline.units import parse_ns
-from simulator.costs.network_costs import (
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.units import parse_ns
+from chimera.simulator.costs.network_costs import (
     Algorithm,
     AllReduceCost,
     Count,
@@ -178,7 +178,7 @@ class Jitter:
 class Profile:
     """What a model's layers and their surroundings cost on one machine, and where that comes from.
 
-    `model` is a config as `pipeline.models.config_dict` writes it, or None. With `per_stage` the
+    `model` is a config as `chimera.pipeline.models.config_dict` writes it, or None. With `per_stage` the
     single layer stands for a device's share of the model, at whatever depth and micro-batch size.
     """
 

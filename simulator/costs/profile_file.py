@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.errors import InputError, UnknownNameError
-from pipeline.formats.atomic_file import write_text
-from simulator.costs import profile as shapes
-from simulator.costs.profile import Profile
+from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.files.atomic_file import write_text
+from chimera.simulator.costs import profile as shapes
+from chimera.simulator.costs.profile import Profile
 
 SCHEMA_VERSION = 1
 _SHIPPED = Path(__file__).parent / "profiles"

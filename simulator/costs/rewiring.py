@@ -6,9 +6,9 @@ __all__ = ["LinkChange", "Rewiring", "describe", "rewired"]
 
 from dataclasses import dataclass, replace
 
-from pipeline.errors import InputError
-from pipeline.units import format_bandwidth, format_bytes, format_ns
-from simulator.costs.profile import Algorithm, AllReduceCost, LinkClass, LinkCost, Profile
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.units import format_bandwidth, format_bytes, format_ns
+from chimera.simulator.costs.profile import Algorithm, AllReduceCost, LinkClass, LinkCost, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def _in_words(link: LinkCost) -> str:
 def _reduced(profile: Profile, change: Rewiring, nodes: int | None) -> AllReduceCost:
     """Formulas instead of the measured table, where an algorithm is chosen; without nodes, no better than a given link.
 
-    With nodes, `simulator.costs.collectives` takes the links into account.
+    With nodes, `chimera.simulator.costs.collectives` takes the links into account.
     """
     cost, link = profile.all_reduce, change.intra_node
     if link is not None and nodes is None:

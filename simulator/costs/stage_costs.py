@@ -11,12 +11,12 @@ from fractions import Fraction
 from functools import lru_cache
 from math import sqrt
 
-from pipeline.errors import InputError
-from pipeline.models import layers as model_layers
-from pipeline.models import model_config
-from pipeline.partition import balanced, default_partition, explicit
-from pipeline.schedule import Schedule
-from simulator.costs.profile import LayerCost, Profile, SizeCost
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.models import layers as model_layers
+from chimera.pipeline.models import model_config
+from chimera.pipeline.models.partition import balanced, default_partition, explicit
+from chimera.pipeline.schedule import Schedule
+from chimera.simulator.costs.profile import LayerCost, Profile, SizeCost
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.timeline import Timeline
-from simulator.compiled.longest_path import CompiledWorkload
-from simulator.draws.sampling import draw, drawn
-from simulator.events import engine as reference
-from simulator.events.engine import Transport
-from simulator.predicted_timeline import predicted_timeline
-from simulator.workload import Workload
+from chimera.pipeline.timeline import Timeline
+from chimera.simulator.draws.sampling import draw, drawn
+from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
+from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.predicting.predicted_timeline import predicted_timeline
+from chimera.simulator.workload.workload import Workload
 
 
 class Sampled(NamedTuple):

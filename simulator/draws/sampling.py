@@ -19,9 +19,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from pipeline.actions import Action, Kind
-from simulator.costs.profile import Jitter
-from simulator.workload import COMPUTE, STEP, Op, Workload
+from chimera.pipeline.actions import Action, Kind
+from chimera.simulator.costs.profile import Jitter
+from chimera.simulator.workload.workload import COMPUTE, STEP, Op, Workload
 
 _BATCH = 64
 _Factors = NDArray[np.float64]

@@ -2,7 +2,7 @@
 
 A device holds from the start: the framework's constant, the weights of its (replica, stage) pairs,
 their optimizer state and (if they persist) gradient buffers, and for PipeDream-2BW a second version
-of the weights. What computations take and give back is said in `simulator.memory.footprints`. Receive
+of the weights. What computations take and give back is said in `chimera.simulator.memory.footprints`. Receive
 buffers live from the posting of the receive until a forward takes them over as its stored input, or
 a backward has consumed them; send buffers until the message has arrived.
 """
@@ -19,11 +19,11 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import NamedTuple
 
-from pipeline.actions import Action, Kind, Step
-from pipeline.timeline import Category, MemoryEvent
-from simulator.memory.footprints import Footprints
-from simulator.times import Times
-from simulator.workload import COMPUTE, RECEIVE, SEND, STEP, Workload
+from chimera.pipeline.actions import Action, Kind, Step
+from chimera.pipeline.timeline import Category, MemoryEvent
+from chimera.simulator.engines.times import Times
+from chimera.simulator.memory.footprints import Footprints
+from chimera.simulator.workload.workload import COMPUTE, RECEIVE, SEND, STEP, Workload
 
 # Looking a member up in its class costs several times as much as a module's name.
 _F, _RECV_F = Kind.F, Kind.RECV_F

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from pipeline.actions import Action, Kind
-from pipeline.schedule import Schedule
-from simulator.costs.durations import Durations, share_of
-from simulator.memory.inflight import WeightVersions
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.inflight import WeightVersions
+from chimera.pipeline.schedule import Schedule
+from chimera.simulator.costs.durations import Durations, share_of
 
 # Looking a member up in its class costs several times as much as a module's name.
 _F, _I, _W = Kind.F, Kind.I, Kind.W

@@ -10,9 +10,9 @@ from functools import cache
 from itertools import chain
 from math import floor
 
-from pipeline.actions import Action, Kind
-from simulator.costs.durations import Durations
-from simulator.workload import Workload
+from chimera.pipeline.actions import Action, Kind
+from chimera.simulator.costs.durations import Durations
+from chimera.simulator.workload.workload import Workload
 
 _Piece = tuple[int, Kind, bool, bool]
 """stage, kind, and whether it is doubled or halved"""

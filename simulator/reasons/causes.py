@@ -7,12 +7,12 @@ __all__ = ["Cause", "Causes", "Place"]
 from collections import defaultdict
 from typing import Literal, NamedTuple
 
-from pipeline.errors import InputError
-from simulator.clocks import clocks
-from simulator.events.engine import Transport
-from simulator.events.exchanges import exchange_end, holds_devices
-from simulator.times import Times
-from simulator.workload import RECEIVE, REDUCE, SEND, Workload
+from chimera.pipeline.errors import InputError
+from chimera.simulator.engines.clocks import clocks
+from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.engines.direct.exchanges import exchange_end, holds_devices
+from chimera.simulator.engines.times import Times
+from chimera.simulator.workload.workload import RECEIVE, REDUCE, SEND, Workload
 
 
 class Place(NamedTuple):

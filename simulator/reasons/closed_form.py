@@ -16,13 +16,13 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from pipeline.actions import Action, Kind
-from pipeline.schedule import Schedule
-from simulator.conditions import PLAIN, Conditions
-from simulator.costs.collectives import all_reduce_ns, cost_among, global_ranks
-from simulator.costs.durations import Durations
-from simulator.costs.network import Network
-from simulator.costs.profile import Locality, Profile
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.schedule import Schedule
+from chimera.simulator.costs.collectives import all_reduce_ns, cost_among, global_ranks
+from chimera.simulator.costs.durations import Durations
+from chimera.simulator.costs.network import Network
+from chimera.simulator.costs.profile import Locality, Profile
+from chimera.simulator.predicting.conditions import PLAIN, Conditions
 
 
 class ClosedForm(NamedTuple):

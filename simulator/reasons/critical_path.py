@@ -2,7 +2,7 @@
 
 Walked from the iteration's end back to its start. Whatever began at a moment did so because of the
 last thing it waited for: its device's previous action, a message, whatever was in that message's way
-(`simulator.reasons.causes`), the last member to launch an all-reduce. Where two are ready at the same
+(`chimera.simulator.reasons.causes`), the last member to launch an all-reduce. Where two are ready at the same
 moment, the device's own order counts as the reason, and of a message's ends its sender. The pieces touch one another and cover the
 iteration exactly.
 """
@@ -13,11 +13,11 @@ __all__ = ["Piece", "PieceKind", "critical_path"]
 
 from typing import Literal, NamedTuple
 
-from pipeline.errors import InputError
-from simulator.events.engine import Transport
-from simulator.reasons.causes import Cause, Causes, Place
-from simulator.times import Times
-from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, Workload
+from chimera.pipeline.errors import InputError
+from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.engines.times import Times
+from chimera.simulator.reasons.causes import Cause, Causes, Place
+from chimera.simulator.workload.workload import COMPUTE, RECEIVE, REDUCE, SEND, Workload
 
 _DEVICE = "its device"
 PieceKind = Literal["compute", "dispatch", "send", "message", "receive", "all-reduce", "optimizer", "framework"]

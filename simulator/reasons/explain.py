@@ -8,19 +8,19 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from pipeline.schedule import Plan, Schedule
-from pipeline.units import format_ns
-from simulator.conditions import workload_under
-from simulator.engines import times_of
-from simulator.events.engine import Transport
-from simulator.memory.events import memory_events
-from simulator.prediction import Prediction
-from simulator.reasons.critical_path import Piece, PieceKind, critical_path
-from simulator.reasons.limits import Limit, Losses, losses
-from simulator.reasons.time_shares import DeviceShares, device_shares
-from simulator.times import Times
-from simulator.what_if import OutOfMemory, out_of_memory
-from simulator.workload import Workload
+from chimera.pipeline.schedule import Plan, Schedule
+from chimera.pipeline.units import format_ns
+from chimera.simulator.costs.what_if import OutOfMemory, out_of_memory
+from chimera.simulator.engines.choice import times_of
+from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.engines.times import Times
+from chimera.simulator.memory.events import memory_events
+from chimera.simulator.predicting.conditions import workload_under
+from chimera.simulator.predicting.prediction import Prediction
+from chimera.simulator.reasons.critical_path import Piece, PieceKind, critical_path
+from chimera.simulator.reasons.limits import Limit, Losses, losses
+from chimera.simulator.reasons.time_shares import DeviceShares, device_shares
+from chimera.simulator.workload.workload import Workload
 
 _WORDS: dict[str, str] = {
     "transport": "sends and receives that wait for each other, or for their turn on a stream,",

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from pipeline.actions import Step
-from simulator.costs.profile import AllReduceCost, LinkCost, Overheads, Profile
-from simulator.engines import times_of
-from simulator.events.engine import Transport
-from simulator.events.sharing import sharing_reason
-from simulator.workload import COMPUTE, Workload
+from chimera.pipeline.actions import Step
+from chimera.simulator.costs.profile import AllReduceCost, LinkCost, Overheads, Profile
+from chimera.simulator.engines.choice import times_of
+from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.engines.direct.sharing import sharing_reason
+from chimera.simulator.workload.workload import COMPUTE, Workload
 
 Limit = Literal["transport", "network", "synchronisation", "link", "overhead", "contention", "imbalance", "bubble", "memory", "compute"]
 

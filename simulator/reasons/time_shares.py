@@ -7,12 +7,12 @@ __all__ = ["DeviceShares", "device_shares"]
 from collections import Counter
 from dataclasses import dataclass, field
 
-from pipeline.actions import Kind
-from simulator.clocks import clocks
-from simulator.events.engine import Transport
-from simulator.events.exchanges import exchange_end, holds_devices
-from simulator.times import Times
-from simulator.workload import COMPUTE, RECEIVE, REDUCE, SEND, STEP, Message, Workload
+from chimera.pipeline.actions import Kind
+from chimera.simulator.engines.clocks import clocks
+from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.engines.direct.exchanges import exchange_end, holds_devices
+from chimera.simulator.engines.times import Times
+from chimera.simulator.workload.workload import COMPUTE, RECEIVE, REDUCE, SEND, STEP, Message, Workload
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from calibration.disturbances import keep_undisturbed
+from chimera.calibration.measuring.disturbances import keep_undisturbed
 
 MS = 10**6
 

@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from calibration.estimate import InPlace, observe
-from calibration.fitting import Measurements, fit_profile
-from calibration.in_place import in_place_times
-from calibration.session import calibration_schedules, gradient_bytes
-from pipeline.actions import Action, Kind, parse_action
-from pipeline.models import config_dict, layers, model_config
-from pipeline.partition import cut, default_partition
-from pipeline.schedules import build
-from pipeline.timeline import Span, Timeline
-from simulator import Profile, simulate
-from simulator.costs.profile import LayerCost, LinkCost, Locality, OptimizerCost, Overheads, SizeCost
+from chimera.calibration.fitting.contexts import in_place_times
+from chimera.calibration.fitting.observations import InPlace, observe
+from chimera.calibration.fitting.profile import Measurements, fit_profile
+from chimera.calibration.measuring.session import calibration_schedules, gradient_bytes
+from chimera.pipeline.actions import Action, Kind, parse_action
+from chimera.pipeline.models import config_dict, layers, model_config
+from chimera.pipeline.models.partition import cut, default_partition
+from chimera.pipeline.schedules import build
+from chimera.pipeline.timeline import Span, Timeline
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.profile import LayerCost, LinkCost, Locality, OptimizerCost, Overheads, SizeCost
 
 MODEL = model_config("mlp-tiny")
 

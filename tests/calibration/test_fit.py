@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.fit import fit_line, slope_interval
-from pipeline.errors import InputError
+from chimera.calibration.fitting.slopes import fit_line, slope_interval
+from chimera.pipeline.errors import InputError
 
 sizes = [4096, 65536, 1 << 20, 8 << 20]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from calibration.following import Following
-from pipeline.formats.loss_table import write_losses
+from chimera.executor.training.following import Following
+from chimera.pipeline.files.loss_table import write_losses
 
 
 def _write(output: Path, rank: int, steps: int, unfinished: str = "") -> None:

@@ -5,24 +5,24 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from calibration.disturbances import Kept
-from calibration.estimate import InPlace, observe
-from calibration.in_place import in_place_times
-from calibration.misfit import CalibrationRun, cross_validated
-from calibration.short_runs import calibration_schedules
-from calibration.variation import variation
-from pipeline.actions import Kind
-from pipeline.lowering import lower
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
-from pipeline.timeline import Timeline
-from simulator import simulate
-from simulator.costs.durations import Durations
-from simulator.costs.profile import Jitter, LayerCost, LinkCost, Profile, SizeCost
-from simulator.draws.sampling import draw, drawn
-from simulator.events import engine
-from simulator.times import timeline_of
-from simulator.workload import Workload
+from chimera.calibration.fitting.contexts import in_place_times
+from chimera.calibration.fitting.misfit import CalibrationRun, cross_validated
+from chimera.calibration.fitting.observations import InPlace, observe
+from chimera.calibration.fitting.variation import variation
+from chimera.calibration.measuring.disturbances import Kept
+from chimera.calibration.measuring.short_runs import calibration_schedules
+from chimera.pipeline.actions import Kind
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
+from chimera.pipeline.timeline import Timeline
+from chimera.simulator import simulate
+from chimera.simulator.costs.durations import Durations
+from chimera.simulator.costs.profile import Jitter, LayerCost, LinkCost, Profile, SizeCost
+from chimera.simulator.draws.sampling import draw, drawn
+from chimera.simulator.engines.direct import engine
+from chimera.simulator.engines.times import timeline_of
+from chimera.simulator.workload.workload import Workload
 
 MS = 10**6
 OWN = tuple(np.linspace(-0.06, 0.06, 33))

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from calibration.estimate import InPlace
-from calibration.fitting import Measurements, optimizer_cost
-from pipeline.models import layers, model_config
+from chimera.calibration.fitting.observations import InPlace
+from chimera.calibration.fitting.profile import Measurements, optimizer_cost
+from chimera.pipeline.models import layers, model_config
 
 MODEL = model_config("cnn-tiny")
 SIZES = [layer.parameters for layer in layers(MODEL)]

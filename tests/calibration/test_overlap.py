@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from calibration.overlap import Overlapped, slowdowns
+from chimera.calibration.fitting.overlap import Overlapped, slowdowns
 
 
 def test_rates_by_hand() -> None:

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from calibration import room
-from calibration.room import check_room, least_held
-from calibration.training import Training, check_training
-from executor.cases import Job
-from pipeline.errors import InputError
-from pipeline.models import layers, model_config
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
+from chimera.executor.jobs import memory as room
+from chimera.executor.jobs.cases import Job
+from chimera.executor.jobs.memory import check_room, least_held
+from chimera.executor.training.train import Training, check_training
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.models import layers, model_config
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
 
 PARAMETERS = sum(layer.parameters for layer in layers(model_config("mlp-tiny")))
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.short_runs import calibration_schedules
-from pipeline.schedules import build
+from chimera.calibration.measuring.short_runs import calibration_schedules
+from chimera.pipeline.schedules import build
 
 
 @given(st.integers(1, 8), st.lists(st.integers(1, 40), min_size=1, max_size=6))

@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
-from calibration.statistics import Interval, disturbed, median_interval, relative_spread, win_probability
-from pipeline.errors import InputError
+from chimera.calibration.judging.statistics import (
+    Interval,
+    disturbed,
+    median_interval,
+    relative_spread,
+    win_probability,
+)
+from chimera.pipeline.errors import InputError
 
 
 def test_interval_covers_the_true_median_about_as_often_as_it_says() -> None:

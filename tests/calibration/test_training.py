@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from calibration import training
-from calibration.training import Training, train
-from pipeline.errors import RunError
-from pipeline.schedules import build
+from chimera.executor.training import train as training
+from chimera.executor.training.train import Training, train
+from chimera.pipeline.errors import RunError
+from chimera.pipeline.schedules import build
 
 FINISHED = ("run.json", "timeline.json", "trace.json")
 

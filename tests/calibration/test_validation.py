@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from calibration.session import available_cores
-from calibration.statistics import Interval, disturbed_rounds
-from calibration.validate import validate
-from calibration.validation import CaseError, Figures, Validation, ValidationCase
-from pipeline.errors import InputError
-from pipeline.models import layers, model_config
-from pipeline.timeline import Timeline
-from simulator import Profile, load_profile, save_profile
-from simulator.costs.profile import Jitter
+from chimera.calibration.judging.statistics import Interval, disturbed_rounds
+from chimera.calibration.judging.validate import validate
+from chimera.calibration.judging.validation import CaseError, Figures, Validation, ValidationCase
+from chimera.calibration.measuring.session import available_cores
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.models import layers, model_config
+from chimera.pipeline.timeline import Timeline
+from chimera.simulator import Profile, load_profile, save_profile
+from chimera.simulator.costs.profile import Jitter
 
 
 def case(name: str, predicted_s: float, measured_s: float, error_s: float = 0.001) -> ValidationCase:

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.estimate import InPlace, observe
-from calibration.short_runs import calibration_schedules
-from calibration.variation import variation
-from pipeline.lowering import lower
-from simulator.costs.durations import Durations
-from simulator.costs.profile import AllReduceCost, Jitter, LayerCost, LinkCost, OptimizerCost, Profile, SizeCost
-from simulator.draws.sampling import draw, drawn
-from simulator.events import engine
-from simulator.times import timeline_of
-from simulator.workload import Workload
+from chimera.calibration.fitting.observations import InPlace, observe
+from chimera.calibration.fitting.variation import variation
+from chimera.calibration.measuring.short_runs import calibration_schedules
+from chimera.pipeline.lowering.lower import lower
+from chimera.simulator.costs.durations import Durations
+from chimera.simulator.costs.profile import AllReduceCost, Jitter, LayerCost, LinkCost, OptimizerCost, Profile, SizeCost
+from chimera.simulator.draws.sampling import draw, drawn
+from chimera.simulator.engines.direct import engine
+from chimera.simulator.engines.times import timeline_of
+from chimera.simulator.workload.workload import Workload
 
 MS = 10**6
 ITERATIONS = 200

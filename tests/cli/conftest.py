@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from cli import main
+from chimera.cli import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,7 +59,7 @@ def process() -> Chimera:
     def run(*arguments: object, before: str = "", after: str = "", **environment: str) -> Outcome:
         import os
 
-        script = f"{before}\nfrom cli import main\ntry:\n    main()\nfinally:\n    {after or 'pass'}"
+        script = f"{before}\nfrom chimera.cli import main\ntry:\n    main()\nfinally:\n    {after or 'pass'}"
         done = subprocess.run(
             [sys.executable, "-c", script, *map(str, arguments)],
             cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False,

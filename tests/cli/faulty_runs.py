@@ -18,7 +18,7 @@ from pathlib import Path
 
 from two_hosts import ADDRESSES, NoNamespacesError, ip, two_hosts
 
-from executor.ranks.folder_lock import locked
+from chimera.executor.ranks.folder_lock import locked
 from tests.cli.memory_cgroup import NoCgroupError, memory_cgroup
 
 DEADLINE_S = 12
@@ -26,12 +26,12 @@ _ROOT = Path(__file__).parents[2]
 _PATIENCE_S = 90
 _SIZE = ("--model", "gpt-tiny", "--stages", "2", "--microbatches", "4", "--microbatch-size", "2")
 _FAULTY = """
-import calibration.training as training
-from executor.ranks.launch import launch
+import chimera.executor.training.train as training
+from chimera.executor.ranks.launch import launch
 training.launch = lambda target, payload, **given: launch("tests.executor.faulty_targets:{}", payload, **given)
 """
 _TAKEN = """
-import executor.ranks.launch as launcher
+import chimera.executor.ranks.launch as launcher
 ports, free = [{}], launcher._free_port
 launcher._free_port = lambda: ports.pop() if ports else free()
 """
@@ -55,7 +55,7 @@ def _start(output: Path, prelude: str = "", *more: str, within: Sequence[str] = 
     steps = () if "--steps" in more else ("--steps", "2000")
     words = ["run", "dapple", *_SIZE, *steps, "--deadline", f"{DEADLINE_S}s", "--output", str(output), *more]
     return subprocess.Popen(
-        [*within, sys.executable, "-c", f"{prelude}\nfrom cli import main\nmain()", *words],
+        [*within, sys.executable, "-c", f"{prelude}\nfrom chimera.cli import main\nmain()", *words],
         env=os.environ | {"PYTHONPATH": str(_ROOT)} | variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from calibration.pacing import paces
-from pipeline.schedules import build
-from simulator import Profile, simulate
-from simulator.costs.profile import LayerCost, SizeCost
+from chimera.calibration.measuring.pacing import paces
+from chimera.pipeline.schedules import build
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.profile import LayerCost, SizeCost
 
 UNIFORM = Profile.uniform(forward="1ms", backward="2ms")
 CUT = ("interleaved", "breadth-first", "zb-v", "v-half", "v-min", "hanayo", "dualpipe-v")
@@ -53,4 +53,4 @@ def test_layers_are_cut_and_not_scaled() -> None:
 
 def test_ranks_that_sleep_do_so_for_a_chunks_share() -> None:
     pace = paces(UNIFORM, build("interleaved", stages=4, microbatches=8), 1)
-    assert [(each["forward_ns"], each["backward_ns"]) for each in pace] == [(500_000, 1_000_000)] * 8
+    assert [(each.forward_ns, each.backward_ns) for each in pace] == [(500_000, 1_000_000)] * 8

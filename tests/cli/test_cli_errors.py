@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from simulator import Profile, save_profile
+from chimera.simulator import Profile, save_profile
 
 SIZE = ("--stages", 4, "--microbatches", 4)
 ROOT = Path(__file__).parents[2]
@@ -137,8 +137,8 @@ def test_an_unwritable_output_is_said_before_anything_is_computed(
     def must_not_run(*_arguments: object, **_options: object) -> None:
         raise AssertionError("computed before the output was tried")
 
-    monkeypatch.setattr("simulator.simulate", must_not_run)
-    monkeypatch.setattr("executor.ranks.launch.launch", must_not_run)
+    monkeypatch.setattr("chimera.simulator.simulate", must_not_run)
+    monkeypatch.setattr("chimera.executor.ranks.launch.launch", must_not_run)
     assert not complaints(chimera(*arguments, folder_under_a_file / "out.png"), "folder", "not a directory")
 
 
@@ -161,7 +161,7 @@ def test_a_fault_of_ours_is_a_line_and_a_hint_too(chimera: Any, monkeypatch: pyt
     def broken(*_arguments: object, **_options: object) -> None:
         raise KeyError("lost")
 
-    monkeypatch.setattr("simulator.simulate", broken)
+    monkeypatch.setattr("chimera.simulator.simulate", broken)
     arguments = ("simulate", "gpipe", *SIZE, *UNIFORM)
     assert not complaints(chimera(*arguments), "error: KeyError: 'lost'", "hint", "--debug", status=1)
     assert "Traceback" in chimera("--debug", *arguments).stderr
@@ -171,7 +171,7 @@ def test_ctrl_c_is_130(chimera: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("simulator.simulate", interrupted)
+    monkeypatch.setattr("chimera.simulator.simulate", interrupted)
     done = chimera("simulate", "gpipe", *SIZE, *UNIFORM)
     assert not complaints(done, "interrupted; nothing is left running", status=130)
 
@@ -181,7 +181,7 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [sys.executable, "-c", "from cli import main; main()", *arguments],
+        [sys.executable, "-c", "from chimera.cli import main; main()", *arguments],
         stdout=writing, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60, check=False,
     )  # fmt: skip
     os.close(writing)
@@ -192,7 +192,7 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
 def test_a_calibration_of_no_samples_is_refused_before_ranks_start(
     chimera: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int
 ) -> None:
-    monkeypatch.setattr("calibration.session.launch", lambda *_, **__: pytest.fail("ranks were started"))
+    monkeypatch.setattr("chimera.calibration.measuring.session.launch", lambda *_, **__: pytest.fail("ranks were started"))
     done = chimera(
         "calibrate", "--model", "mlp-tiny", "--stages", 2, "--microbatch-size", size, "--output", tmp_path / "profile.json"
     )

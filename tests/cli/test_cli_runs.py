@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.inner_command import task_of
+from chimera.cli.inner_command import task_of
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 LOSSES = {"losses.csv", "losses.json", "losses.png"}

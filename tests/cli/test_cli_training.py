@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from executor.manifest import read_manifest
+from chimera.executor.jobs.manifest import read_manifest
 
 ROOT = Path(__file__).parents[2]
 SIZE = ("--model", "mlp-tiny", "--stages", 2, "--microbatches", 2, "--microbatch-size", 4)
@@ -39,7 +39,7 @@ def test_schedules_that_take_turns_have_one_loss_curve(chimera: Any, tmp_path: P
 
 
 def _start(folder: Path, *more: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "from cli import main; main()", "run", "dapple", *map(str, SIZE), *map(str, more)]
+    command = [sys.executable, "-c", "from chimera.cli import main; main()", "run", "dapple", *map(str, SIZE), *map(str, more)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen([*command, "--output", str(folder)], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

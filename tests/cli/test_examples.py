@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from cli.inner_command import task_of
-from simulator import load_profile, save_profile
+from chimera.cli.inner_command import task_of
+from chimera.simulator import load_profile, save_profile
 
 COMMANDS = ("app", *(f"{name}_command" for name in (
     "schedules", "schedule", "check", "simulate", "compare", "calibrate", "run", "validate", "models", "slurm",

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from executor.manifest import checkpoint_folder, read_manifest
-from pipeline.formats.timeline_file import read_timeline
+from chimera.executor.jobs.manifest import checkpoint_folder, read_manifest
+from chimera.pipeline.files.timeline_file import read_timeline
 from tests.cli.faulty_runs import (
     DEADLINE_S,
     Ended,

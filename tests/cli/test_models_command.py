@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.models import model_names
+from chimera.pipeline.models import model_names
 
 
 def test_every_model_is_listed(chimera: Any) -> None:

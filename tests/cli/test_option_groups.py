@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli.options.grouped import grouped
+from chimera.cli.options.grouped import grouped
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from simulator import save_profile
-from simulator.costs.profile import LayerCost, Profile, SizeCost
+from chimera.simulator import save_profile
+from chimera.simulator.costs.profile import LayerCost, Profile, SizeCost
 
 # One layer as costly as three others: by cost a stage of its own, by number it has a companion.
 TIMES_MS = (1, 1, 1, 3)

@@ -11,19 +11,19 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from calibration.statistics import Interval
-from calibration.validation import Figures, Validation, ValidationCase
-from cli.pictures.gantt import draw_schedule
-from cli.pictures.memory import draw_memory
-from cli.pictures.overlay import draw_overlay
-from cli.pictures.parts import parts_of
-from cli.pictures.scatter import draw_scatter
-from cli.pictures.style import KIND_COLOURS, ink_on, shade
-from pipeline.actions import Action, parse_action
-from pipeline.errors import InputError
-from pipeline.schedules import build
-from pipeline.timeline import MemoryEvent, Span, Timeline
-from simulator import Profile, simulate
+from chimera.calibration.judging.statistics import Interval
+from chimera.calibration.judging.validation import Figures, Validation, ValidationCase
+from chimera.cli.pictures.gantt import draw_schedule
+from chimera.cli.pictures.memory import draw_memory
+from chimera.cli.pictures.overlay import draw_overlay
+from chimera.cli.pictures.parts import parts_of
+from chimera.cli.pictures.scatter import draw_scatter
+from chimera.cli.pictures.style import KIND_COLOURS, ink_on, shade
+from chimera.pipeline.actions import Action, parse_action
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedules import build
+from chimera.pipeline.timeline import MemoryEvent, Span, Timeline
+from chimera.simulator import Profile, simulate
 
 CAPTION = "sample data, 1 January 2026"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from executor.ranks.folder_lock import locked
+from chimera.executor.ranks.folder_lock import locked
 
 SIZE = ("--stages", "2", "--microbatches", "4")
 TINY = ("--model", "gpt-tiny")

@@ -10,8 +10,8 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from cli.options.network import NetworkOptions
-from cli.options.what_if import WhatIfOptions
+from chimera.cli.options.network import NetworkOptions
+from chimera.cli.options.what_if import WhatIfOptions
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "simulating.md").read_text()
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL) for line in block.splitlines()]

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from executor.cluster import Cluster
+from chimera.executor.cluster import Cluster
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "slurm.md").read_text()
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL) for line in block.splitlines()]

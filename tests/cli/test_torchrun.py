@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.formats.timeline_file import read_timeline
+from chimera.pipeline.files.timeline_file import read_timeline
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
-CHIMERA = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python", sys.executable, "-c", "from cli import main; main()")
+CHIMERA = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python", sys.executable, "-c", "from chimera.cli import main; main()")
 
 
 def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.cluster import Task, cancel, load_cluster, submit
+from chimera.executor.cluster import Task, cancel, load_cluster, submit
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm-cluster"
 _NODES = 4

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from executor.iteration.stage import RealStage
-from executor.job import run_job
-from executor.ranks.context import RankContext
+from chimera.executor.iteration.stage import RealStage
+from chimera.executor.jobs.job import run_job
+from chimera.executor.ranks.context import RankContext
 
 _CULPRIT = 1
 _AFTER = 9

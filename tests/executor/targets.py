@@ -13,20 +13,21 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from executor import checkpoint, setup
-from executor.cases import Job
-from executor.data import microbatch
-from executor.evaluation import evaluate
-from executor.iteration.clipping import Clipping
-from executor.job import run_job, set_up
-from executor.modules import build_layers, loss_of
-from executor.ranks.clock import clock_offset_ns
-from executor.ranks.context import RankContext
-from executor.reference import reference
-from executor.setup import Prepared
-from executor.verify import difference
-from pipeline.errors import InputError
-from pipeline.models import layers
+from chimera.executor.data import microbatch
+from chimera.executor.iteration.clipping import Clipping
+from chimera.executor.jobs import checkpoint
+from chimera.executor.jobs import prepare as setup
+from chimera.executor.jobs.cases import Job
+from chimera.executor.jobs.evaluation import evaluate
+from chimera.executor.jobs.job import run_job, set_up
+from chimera.executor.jobs.prepare import Prepared
+from chimera.executor.modules import build_layers, loss_of
+from chimera.executor.ranks.clock import clock_offset_ns
+from chimera.executor.ranks.context import RankContext
+from chimera.executor.verification.difference import difference
+from chimera.executor.verification.reference import reference
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.models import layers
 
 
 def echo(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from executor.iteration.acknowledge import acknowledgements
-from executor.iteration.inspection import message_of
-from pipeline.actions import Action
-from pipeline.errors import InputError
-from pipeline.lowering import lower
-from pipeline.schedule import Plan
-from pipeline.schedules import build, catalogue
+from chimera.executor.iteration.acknowledge import acknowledgements
+from chimera.executor.iteration.inspection import message_of
+from chimera.pipeline.actions import Action
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedule import Plan
+from chimera.pipeline.schedules import build, catalogue
 
 
 def _texts(found: dict[Action, tuple[Action, ...]]) -> dict[str, list[str]]:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from executor.cases import Case, Job
-from executor.ranks.launch import launch
-from pipeline.formats.schedule_file import schedule_json
-from pipeline.models import config_dict, model_config
-from pipeline.schedules import build
+from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.ranks.launch import launch
+from chimera.pipeline.files.schedule_file import schedule_json
+from chimera.pipeline.models import config_dict, model_config
+from chimera.pipeline.schedules import build
 
 
 @pytest.mark.multiprocess
@@ -27,7 +27,7 @@ def test_every_gloo_thread_of_a_job_is_batch_and_the_rank_itself_is_not(tmp_path
 
 
 def test_other_threads_are_left_alone() -> None:
-    from executor.iteration.background import yield_to_compute
+    from chimera.executor.iteration.background import yield_to_compute
 
     ready, done = threading.Event(), threading.Event()
     thread = threading.Thread(target=lambda: (ready.set(), done.wait()))

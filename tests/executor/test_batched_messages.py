@@ -1,7 +1,7 @@
 """Messages in batches, as NCCL needs them, on gloo: a batch waits until the one before it is served.
 
 gloo completes a send only when its receive is posted, so a wrong order hangs here as it would there.
-The same batches are what `pipeline.soundness.deadlock` checks under its "batched" semantics.
+The same batches are what `chimera.pipeline.soundness.deadlock` checks under its "batched" semantics.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from executor.cases import Case, Job
-from executor.ranks.launch import launch
-from pipeline.errors import InputError
-from pipeline.formats.schedule_file import schedule_json
-from pipeline.models import MLP, config_dict
-from pipeline.schedule import Option, Schedule
-from pipeline.schedules import build, catalogue
+from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.ranks.launch import launch
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.files.schedule_file import schedule_json
+from chimera.pipeline.models import MLP, config_dict
+from chimera.pipeline.schedule import Option, Schedule
+from chimera.pipeline.schedules import build, catalogue
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 
@@ -46,7 +46,7 @@ def test_every_schedule_trains_as_one_process_does_in_batches_that_follow_one_an
     schedules = _schedules(stages)
     cases = tuple(Case(label, schedule_json(item), 3) for label, item in schedules.items())
     job = Job(config_dict(MODEL), cases, iterations=2, dtype="float64")
-    results = launch("executor.verify:difference", job.payload(), ranks=stages, output=tmp_path, deadline_s=60)
+    results = launch("chimera.executor.verification.difference:difference", job.payload(), ranks=stages, output=tmp_path, deadline_s=60)
     worst = {label: max(result[label] for result in results) for label in schedules}
     assert not {label: found for label, found in worst.items() if not found < 1e-10}  # as in test_gradients
     assert {label.split()[0] for label in schedules} == {entry.name for entry in catalogue() if not entry.reads_file}

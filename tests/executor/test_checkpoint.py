@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from executor.cases import Case, Job
-from executor.manifest import checkpoint_folder, read_manifest, refuse_misfit
-from executor.ranks.launch import launch
-from executor.results import losses
-from pipeline.errors import InputError, RunError
-from pipeline.formats.schedule_file import schedule_json
-from pipeline.models import MLP, config_dict
-from pipeline.schedules import build
+from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.jobs.manifest import checkpoint_folder, read_manifest, refuse_misfit
+from chimera.executor.jobs.results import losses
+from chimera.executor.ranks.launch import launch
+from chimera.pipeline.errors import InputError, RunError
+from chimera.pipeline.files.schedule_file import schedule_json
+from chimera.pipeline.models import MLP, config_dict
+from chimera.pipeline.schedules import build
 
 MODEL = MLP("mlp", blocks=6, hidden=32, features=16, classes=4)
 NAMES = ("dapple", "chimera", "pipedream-2bw")
@@ -33,7 +33,7 @@ JOB = _job()
 
 
 def _train(job: Job, output: Path) -> Any:
-    return launch("executor.job:run_job", job.payload(), ranks=2, output=output, deadline_s=60)
+    return launch("chimera.executor.jobs.job:run_job", job.payload(), ranks=2, output=output, deadline_s=60)
 
 
 def _states(output: Path) -> list[Any]:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from executor.modules.convolution import Convolution
-from executor.modules.deferral import Sink, defer
+from chimera.executor.modules.convolution import Convolution
+from chimera.executor.modules.deferral import Sink, defer
 
 
 def _pair(kernel: int = 3, stride: int = 1) -> tuple[Convolution, nn.Conv2d]:

@@ -9,18 +9,18 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from executor.dry_run import dry_run
-from executor.dry_run.counterparts import refuse_mismatch
-from executor.iteration.mail import Handed
-from executor.modules import build_layers
-from pipeline.actions import COMMUNICATION, Action, Kind, Step
-from pipeline.dependencies import peer_of
-from pipeline.errors import InputError, RunError
-from pipeline.lowering import lower
-from pipeline.models import GPT, layers
-from pipeline.schedule import Schedule
-from pipeline.schedules import build, catalogue
-from pipeline.soundness.repair import rendezvous_safe
+from chimera.executor.dry_run import dry_run
+from chimera.executor.dry_run.counterparts import refuse_mismatch
+from chimera.executor.iteration.mail import Handed
+from chimera.executor.modules import build_layers
+from chimera.pipeline.actions import COMMUNICATION, Action, Kind, Step
+from chimera.pipeline.errors import InputError, RunError
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.lowering.repair import rendezvous_safe
+from chimera.pipeline.models import GPT, layers
+from chimera.pipeline.rules import peer_of
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build, catalogue
 
 MODEL = GPT("gpt", blocks=6, hidden=16, heads=2, sequence=8, vocabulary=32)
 PARAMETERS = sum(

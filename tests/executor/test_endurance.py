@@ -7,11 +7,11 @@ from statistics import median
 
 import pytest
 
-from executor.cases import Case, Job
-from executor.ranks.launch import launch
-from pipeline.formats.schedule_file import schedule_json
-from pipeline.models import MLP, config_dict
-from pipeline.schedules import build
+from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.ranks.launch import launch
+from chimera.pipeline.files.schedule_file import schedule_json
+from chimera.pipeline.models import MLP, config_dict
+from chimera.pipeline.schedules import build
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 

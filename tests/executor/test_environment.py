@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from executor.ranks.environment import Membership, membership
+from chimera.executor.ranks.environment import Membership, membership
 
 TORCHRUN = {
     "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",

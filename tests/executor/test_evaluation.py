@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from executor.cases import Case, Job
-from executor.ranks.launch import launch
-from pipeline.formats.schedule_file import schedule_json
-from pipeline.models import BERT, CNN, MLP, ModelConfig, config_dict
-from pipeline.schedules import build
+from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.ranks.launch import launch
+from chimera.pipeline.files.schedule_file import schedule_json
+from chimera.pipeline.models import BERT, CNN, MLP, ModelConfig, config_dict
+from chimera.pipeline.schedules import build
 
 NAMES = ("dapple", "chimera", "interleaved", "zb-v", "data-parallel", "pipedream", "pipedream-2bw")
 CASES: list[tuple[ModelConfig, int, int]] = [  # model, width, predictions a sample

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from executor.iteration.memory import footprint, held_bytes
+from chimera.executor.iteration.memory import footprint, held_bytes
 
 N = 1 << 16
 BYTES = 4 * N

@@ -1,7 +1,7 @@
 """A schedule changes when things happen, never what is computed: float64, 1e-10, against one process.
 
 Many cases share a launch, since starting ranks costs more than running them. The reference is
-`executor.reference`: one process, plain autograd, torch's own optimizer loop.
+`chimera.executor.verification.reference`: one process, plain autograd, torch's own optimizer loop.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from executor.cases import Case, Job
-from executor.ranks.launch import launch
-from pipeline.actions import Kind, Step, parse_action
-from pipeline.errors import InputError
-from pipeline.formats.schedule_file import schedule_json
-from pipeline.models import BERT, CNN, GPT, MLP, ModelConfig, config_dict
-from pipeline.schedule import Schedule
-from pipeline.schedules import build, catalogue
+from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.ranks.launch import launch
+from chimera.pipeline.actions import Kind, Step, parse_action
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.files.schedule_file import schedule_json
+from chimera.pipeline.models import BERT, CNN, GPT, MLP, ModelConfig, config_dict
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build, catalogue
 
 pytestmark = pytest.mark.multiprocess
 

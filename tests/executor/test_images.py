@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from executor.data import Source, check_source, held_out, microbatch
-from executor.data.cifar import read_cifar_10
-from executor.data.idx import read_fashion_mnist
-from pipeline.errors import InputError
-from pipeline.models import CNN, model_config
+from chimera.executor.data import Source, check_source, held_out, microbatch
+from chimera.executor.data.cifar import read_cifar_10
+from chimera.executor.data.idx import read_fashion_mnist
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.models import CNN, model_config
 
 TINY = model_config("cnn-tiny")
 COLOUR = CNN("colour", blocks=2, sizes=2, channels=4, groups=2, image=32, colours=3, classes=10)
@@ -160,7 +160,7 @@ def test_data_that_is_not_embedded_needs_its_folder(name: str, tmp_path: Path) -
 
 
 def test_digits_without_scikit_learn_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from executor.data.digits import read_digits
+    from chimera.executor.data.digits import read_digits
 
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(InputError, match="not installed") as caught:

@@ -7,7 +7,7 @@ import socket
 import psutil
 import pytest
 
-from executor.ranks.interface import interface_towards
+from chimera.executor.ranks.interface import interface_towards
 
 OWN = [
     (name, one.address)

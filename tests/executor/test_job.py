@@ -14,17 +14,18 @@ from typing import Any
 
 import pytest
 
-from executor.cases import Case, Job
-from executor.journal import read_journal
-from executor.ranks.launch import launch
-from executor.results import losses, partial_results, timelines
-from pipeline.actions import Kind
-from pipeline.errors import InputError, RunError
-from pipeline.formats.schedule_file import schedule_json
-from pipeline.metrics import measure
-from pipeline.models import GPT, MLP, ModelConfig, config_dict
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
+from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.jobs.journal import read_journal
+from chimera.executor.jobs.pace import Pace
+from chimera.executor.jobs.results import losses, partial_results, timelines
+from chimera.executor.ranks.launch import launch
+from chimera.pipeline.actions import Kind
+from chimera.pipeline.errors import InputError, RunError
+from chimera.pipeline.files.schedule_file import schedule_json
+from chimera.pipeline.metrics import measure
+from chimera.pipeline.models import GPT, MLP, ModelConfig, config_dict
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
 
 pytestmark = pytest.mark.multiprocess
 
@@ -41,7 +42,7 @@ def _job(model: ModelConfig, cases: list[Case], **settings: Any) -> Job:
 
 def _run(cases: list[Case], output: Path, ranks: int = 2, deadline_s: float = 120, **settings: Any) -> Any:
     payload = _job(MODEL, cases, **settings).payload()
-    return launch("executor.job:run_job", payload, ranks=ranks, output=output, deadline_s=deadline_s)
+    return launch("chimera.executor.jobs.job:run_job", payload, ranks=ranks, output=output, deadline_s=deadline_s)
 
 
 RECOMPUTING = build("gpipe", stages=2, microbatches=4)
@@ -136,9 +137,9 @@ def test_recomputation_keeps_the_inputs_only(found: dict[str, Any]) -> None:
     assert net["recompute"] <= WIDE * 64 * 4 < net["plain"] == net["last stage"]  # its output, to be sent, and nothing else
 
 
-def _pace(stages: int, milliseconds: float) -> tuple[dict[str, int], ...]:
+def _pace(stages: int, milliseconds: float) -> tuple[Pace, ...]:
     forward = round(milliseconds * 1e6)
-    return tuple({"forward_ns": forward, "backward_ns": 2 * forward, "step_ns": 0} for _ in range(stages))
+    return tuple(Pace(forward_ns=forward, backward_ns=2 * forward, step_ns=0) for _ in range(stages))
 
 
 @pytest.mark.slow
@@ -161,16 +162,10 @@ def test_paced_compute_takes_the_time_it_is_given(tmp_path: Path) -> None:
 @pytest.mark.timing
 def test_paced_split_backwards_take_their_own_times(tmp_path: Path) -> None:
     # ZB-H1 at F = I = W = 5 ms, D = 4, N = 8: N (F + I + W) + (D - 1)(F + I - W) = 135 ms (arXiv 2401.10241).
-    pace = tuple(
-        {
-            "forward_ns": 5_000_000,
-            "backward_ns": 0,
-            "backward_input_ns": 5_000_000,
-            "backward_weight_ns": 5_000_000,
-            "step_ns": 0,
-        }
-        for _ in range(4)
+    stage = Pace(
+        forward_ns=5_000_000, backward_ns=0, backward_input_ns=5_000_000, backward_weight_ns=5_000_000, step_ns=0
     )
+    pace = (stage,) * 4
     results = _run([_case("zb-h1", stages=4, microbatches=8, pace=pace)], tmp_path, ranks=4, rounds=5)
     measured = timelines(results, "zb-h1")
     assert statistics.median(measure(t).pipeline_ns for t in measured) == pytest.approx(135e6, rel=0.15)

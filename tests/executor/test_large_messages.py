@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from executor.cases import Case, Job
-from executor.ranks.launch import launch
-from executor.results import timelines
-from pipeline.errors import InputError
-from pipeline.formats.schedule_file import schedule_json
-from pipeline.lowering import lower
-from pipeline.models import MLP, config_dict
-from pipeline.schedule import Option, Schedule
-from pipeline.schedules import build, catalogue
+from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.jobs.pace import Pace
+from chimera.executor.jobs.results import timelines
+from chimera.executor.ranks.launch import launch
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.files.schedule_file import schedule_json
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.models import MLP, config_dict
+from chimera.pipeline.schedule import Option, Schedule
+from chimera.pipeline.schedules import build, catalogue
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 
@@ -45,13 +46,13 @@ def _model(stages: int) -> dict[str, Any]:
 
 def _sizes(schedules: dict[str, Schedule], output: Path) -> dict[str, set[int]]:
     """The sizes of all messages of a run of each schedule, in MiB."""
-    no_time = {"forward_ns": 0, "backward_ns": 0}
+    no_time = Pace(forward_ns=0, backward_ns=0)
     cases = tuple(
         Case(label, schedule_json(each), ROWS, pace=(no_time,) * each.stages) for label, each in schedules.items()
     )
     job = Job(_model(max(each.stages for each in schedules.values())), cases, warmup=0, memory=False)
     ranks = max(each.devices for each in schedules.values())
-    results = launch("executor.job:run_job", job.payload(), ranks=ranks, output=output, deadline_s=60)
+    results = launch("chimera.executor.jobs.job:run_job", job.payload(), ranks=ranks, output=output, deadline_s=60)
     return {label: {t.size_bytes // MIB for t in timelines(results, label)[0].transfers} for label in schedules}
 
 
@@ -69,5 +70,5 @@ def test_doubled_forwards_send_64_mib_and_learn_what_one_process_learns(tmp_path
     doubling = build("chimera", stages=2, microbatches=4, concat="doubling")
     assert "1RECV_F0+1" in {str(action) for action in lower(doubling).actions[1]}
     job = Job(_model(2), (Case("doubling", schedule_json(doubling), ROWS // 2),), optimizer="sgd", dtype="float64")
-    found = launch("executor.verify:difference", job.payload(), ranks=2, output=tmp_path, deadline_s=60)
+    found = launch("chimera.executor.verification.difference:difference", job.payload(), ranks=2, output=tmp_path, deadline_s=60)
     assert max(rank["doubling"] for rank in found) < 1e-10

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from executor.ranks import launch as launcher
-from executor.ranks.launch import launch
-from pipeline.errors import InputError, RunError
+from chimera.executor.ranks import launch as launcher
+from chimera.executor.ranks.launch import launch
+from chimera.pipeline.errors import InputError, RunError
 
 pytestmark = pytest.mark.multiprocess
 
@@ -29,7 +29,7 @@ def _ranks_of(output: Path) -> list[psutil.Process]:
     for process in psutil.process_iter():
         try:
             line = process.cmdline()
-            if "executor.ranks.rank" in line and str(output / "ranks") in line and process.status() != psutil.STATUS_ZOMBIE:
+            if "chimera.executor.ranks.rank" in line and str(output / "ranks") in line and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue
@@ -106,7 +106,7 @@ def test_ranks_do_not_survive_the_launcher(tmp_path: Path, number: signal.Signal
     # Python ends itself with SIGINT when KeyboardInterrupt reaches the top: launch raises it again.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in background jobs
-        "from pathlib import Path; from executor.ranks.launch import launch\n"
+        "from pathlib import Path; from chimera.executor.ranks.launch import launch\n"
         f"launch('{TARGETS}:wait', {{}}, ranks=2, output=Path({str(tmp_path)!r}), deadline_s=60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
@@ -119,7 +119,7 @@ def test_ranks_do_not_survive_the_launcher(tmp_path: Path, number: signal.Signal
 
 def _script(output: Path) -> str:
     return (
-        "import json, os; from pathlib import Path; from executor.ranks.launch import launch\n"
+        "import json, os; from pathlib import Path; from chimera.executor.ranks.launch import launch\n"
         f"out = Path({str(output)!r})\n"
         f"results = launch('{TARGETS}:echo', {{'text': 'hi'}}, ranks=2, output=out, deadline_s=60)\n"
         "rank = os.environ.get('RANK') or os.environ['SLURM_PROCID']\n"

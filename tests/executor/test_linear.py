@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from executor.modules.deferral import Sink, defer
-from executor.modules.linear import Linear
+from chimera.executor.modules.deferral import Sink, defer
+from chimera.executor.modules.linear import Linear
 
 
 def _pair(bias: bool = True) -> tuple[Linear, nn.Linear]:

@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from executor.iteration.mail import Mail
-from executor.ranks.clock import CpuClock
-from pipeline.actions import Action, Kind
+from chimera.executor.iteration.mail import Mail
+from chimera.executor.ranks.clock import CpuClock
+from chimera.pipeline.actions import Action, Kind
 
 RECEIVED = [Action(1, Kind.RECV_F, number) for number in range(3)]
 SENT = [Action(0, Kind.RECV_B, number) for number in range(3)]

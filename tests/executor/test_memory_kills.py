@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.ranks.memory_kills import memory_kills
+from chimera.executor.ranks.memory_kills import memory_kills
 
 V1 = "9:name=systemd:/\n4:memory:/job\n0::/\n"
 V2 = "0::/job\n"

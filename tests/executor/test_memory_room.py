@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from executor.ranks.memory_room import available_bytes
+from chimera.executor.ranks.memory_room import available_bytes
 
 MIB = 1 << 20
 

@@ -1,4 +1,4 @@
-"""The modules are the models that `pipeline.models` describes: torch counts what the config counts."""
+"""The modules are the models that `chimera.pipeline.models` describes: torch counts what the config counts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from executor.data import microbatch
-from executor.modules import Output, build_layers, loss_of, stage_module
-from pipeline.models import BERT, CNN, GPT, MLP, ModelConfig, input_shape, layers, model_config, model_names
+from chimera.executor.data import microbatch
+from chimera.executor.modules import Output, build_layers, loss_of, stage_module
+from chimera.pipeline.models import BERT, CNN, GPT, MLP, ModelConfig, input_shape, layers, model_config, model_names
 
 SMALL: list[ModelConfig] = [
     GPT("small", blocks=3, hidden=16, heads=2, sequence=8, vocabulary=256),

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from executor.results import losses, partial_results, timelines
+from chimera.executor.jobs.results import losses, partial_results, timelines
 
 
 def _line(action: str, number: int, **more: Any) -> dict[str, Any]:

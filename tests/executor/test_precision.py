@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from executor.cases import Case, Job
-from executor.precision import precision_of
-from executor.ranks.launch import launch
-from executor.results import losses, timelines
-from pipeline.errors import InputError, UnknownNameError
-from pipeline.formats.schedule_file import schedule_json
-from pipeline.models import GPT, MLP, config_dict
-from pipeline.schedules import build
+from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.jobs.precision import precision_of
+from chimera.executor.jobs.results import losses, timelines
+from chimera.executor.ranks.launch import launch
+from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.files.schedule_file import schedule_json
+from chimera.pipeline.models import GPT, MLP, config_dict
+from chimera.pipeline.schedules import build
 
 GPT_SMALL = GPT("gpt", blocks=2, hidden=32, heads=2, sequence=16, vocabulary=256)
 MLP_SMALL = MLP("mlp", blocks=6, hidden=64, features=16, classes=4)

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
-from executor.data import microbatch
-from executor.iteration.inspection import Piece
-from executor.iteration.memory import footprint
-from executor.iteration.stage import RealStage
-from executor.iteration.weights import Weights
-from executor.modules import loss_of, stage_module
-from executor.modules.deferral import Sink
-from pipeline.models import BERT, CNN, GPT, MLP, ModelConfig, layers
-from pipeline.schedule import Update
+from chimera.executor.data import microbatch
+from chimera.executor.iteration.inspection import Piece
+from chimera.executor.iteration.memory import footprint
+from chimera.executor.iteration.stage import RealStage
+from chimera.executor.iteration.weights import Weights
+from chimera.executor.modules import loss_of, stage_module
+from chimera.executor.modules.deferral import Sink
+from chimera.pipeline.models import BERT, CNN, GPT, MLP, ModelConfig, layers
+from chimera.pipeline.schedule import Update
 
 ROWS = 4
 MODELS: list[ModelConfig] = [

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.iteration.record import Records
-from executor.results import durations_ns, losses, timelines
+from chimera.executor.iteration.record import Records
+from chimera.executor.jobs.results import durations_ns, losses, timelines
 
 
 def _record(number: int) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from executor.data import Source, check_source, corpus, held_out, microbatch
-from executor.modules.encoder import IGNORED
-from pipeline.errors import InputError, UnknownNameError
-from pipeline.models import BERT, GPT, model_config
+from chimera.executor.data import Source, check_source, corpus, held_out, microbatch
+from chimera.executor.modules.encoder import IGNORED
+from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.models import BERT, GPT, model_config
 
 SMALL = GPT("small", blocks=1, hidden=16, heads=2, sequence=8, vocabulary=256)
 ENCODER = BERT("small", blocks=1, hidden=16, heads=2, sequence=128, vocabulary=259)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from executor.cluster import wait
+from chimera.executor.cluster import wait
 
 pytestmark = [pytest.mark.slurm, pytest.mark.multiprocess, pytest.mark.slow]
 

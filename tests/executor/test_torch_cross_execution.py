@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from executor.cases import Case, Job
-from executor.ranks.launch import launch
-from pipeline.errors import InputError
-from pipeline.formats.schedule_file import schedule_csv, schedule_json
-from pipeline.lowering import lower
-from pipeline.models import GPT, MLP, ModelConfig, config_dict
-from pipeline.schedule import Schedule
-from pipeline.schedules import build, catalogue
-from pipeline.soundness.repair import rendezvous_safe
+from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.ranks.launch import launch
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.files.schedule_file import schedule_csv, schedule_json
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.lowering.repair import rendezvous_safe
+from chimera.pipeline.models import GPT, MLP, ModelConfig, config_dict
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build, catalogue
 
 torch = pytest.importorskip("torch")
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from executor.cases import Case, Job
-from executor.iteration.clipping import refuse_clipping
-from executor.iteration.weights import optimizer_options
-from executor.ranks.launch import launch
-from pipeline.errors import InputError
-from pipeline.formats.schedule_file import schedule_json
-from pipeline.models import MLP, config_dict
-from pipeline.schedules import build
+from chimera.executor.iteration.clipping import refuse_clipping
+from chimera.executor.iteration.weights import optimizer_options
+from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.ranks.launch import launch
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.files.schedule_file import schedule_json
+from chimera.pipeline.models import MLP, config_dict
+from chimera.pipeline.schedules import build
 
 pytestmark = pytest.mark.multiprocess
 
@@ -72,7 +72,7 @@ def test_the_comparison_sees_what_clipping_can_do_wrong(tmp_path: Path) -> None:
 def test_a_run_whose_stages_step_apart_has_no_common_norm(tmp_path: Path) -> None:
     job = _job(("pipedream",), 1, CLIPPED)
     with pytest.raises(InputError, match="never a norm of them all") as refused:
-        launch("executor.verify:difference", job.payload(), ranks=2, output=tmp_path, deadline_s=120)
+        launch("chimera.executor.verification.difference:difference", job.payload(), ranks=2, output=tmp_path, deadline_s=120)
     assert "dapple" in refused.value.remedy
 
 

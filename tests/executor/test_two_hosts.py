@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from two_hosts import ADDRESSES, NoNamespacesError, ip, two_hosts
 
-from pipeline.formats.timeline_file import read_timeline
-from pipeline.schedules import build
+from chimera.pipeline.files.timeline_file import read_timeline
+from chimera.pipeline.schedules import build
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 
@@ -35,7 +35,7 @@ def _start(host: str, rank: int, output: Path) -> subprocess.Popen[str]:
         "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1",
         "MASTER_ADDR": ADDRESSES[0], "MASTER_PORT": "29777", "PYTHONPATH": str(ROOT),
     }  # fmt: skip
-    chimera = [sys.executable, "-c", "from cli import main; main()"]
+    chimera = [sys.executable, "-c", "from chimera.cli import main; main()"]
     words = ["run", "chimera", "--model", "gpt-tiny", "--stages", "2", "--microbatches", "4", "--microbatch-size", "1"]
     named = ["unshare", "--uts", "sh", "-c", f'hostname host{rank}; exec "$@"', "sh"]  # so that clocks are compared
     return subprocess.Popen(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from executor.reference import Outcome
-from executor.verify import largest_difference
+from chimera.executor.verification.difference import largest_difference
+from chimera.executor.verification.reference import Outcome
 
 ONES = torch.ones(3, dtype=torch.float64)
 TRUTH = Outcome([[ONES]], [[ONES]], 1.0)

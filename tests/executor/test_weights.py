@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from executor.iteration.weights import OPTIMIZERS, Weights
+from chimera.executor.iteration.weights import OPTIMIZERS, Weights
 
 
 def _module() -> nn.Sequential:

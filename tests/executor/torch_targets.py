@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.distributed.pipelining import PipelineStage
 from torch.distributed.pipelining.schedules import _PipelineScheduleRuntime
 
-from executor.cases import Job
-from executor.job import set_up
-from executor.modules import loss_of, stage_module
-from executor.ranks.context import RankContext
-from executor.setup import Prepared
+from chimera.executor.jobs.cases import Job
+from chimera.executor.jobs.job import set_up
+from chimera.executor.jobs.prepare import Prepared
+from chimera.executor.modules import loss_of, stage_module
+from chimera.executor.ranks.context import RankContext
 
 
 def differences_to_torch(context: RankContext, payload: Mapping[str, Any]) -> dict[str, dict[str, float]]:

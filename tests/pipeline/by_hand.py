@@ -9,11 +9,11 @@ from itertools import product
 
 import pytest
 
-from pipeline.actions import parse_action
-from pipeline.checks import check_plan
-from pipeline.errors import DeadlockError, InputError
-from pipeline.schedule import Plan, Schedule
-from pipeline.schedules import build, catalogue
+from chimera.pipeline.actions import parse_action
+from chimera.pipeline.errors import DeadlockError, InputError
+from chimera.pipeline.schedule import Plan, Schedule
+from chimera.pipeline.schedules import build, catalogue
+from chimera.pipeline.soundness.check import check_plan
 
 
 def schedule_of(*rows: str, placement: tuple[tuple[int, ...], ...] | None = None, **fields: object) -> Schedule:

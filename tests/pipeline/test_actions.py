@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.actions import Action, Kind, Overlap, parse_action
-from pipeline.errors import InputError
+from chimera.pipeline.actions import Action, Kind, Overlap, parse_action
+from chimera.pipeline.errors import InputError
 
 numbers = st.integers(0, 5000)
 none = st.just(-1)

@@ -8,11 +8,11 @@ from itertools import product
 
 import pytest
 
-from pipeline.actions import parse_action
-from pipeline.checks import check
-from pipeline.errors import DeadlockError, InputError, ScheduleError
-from pipeline.schedule import Schedule
-from pipeline.schedules import build, catalogue
+from chimera.pipeline.actions import parse_action
+from chimera.pipeline.errors import DeadlockError, InputError, ScheduleError
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build, catalogue
+from chimera.pipeline.soundness.check import check
 
 
 def schedule_of(*rows: str, **fields: object) -> Schedule:

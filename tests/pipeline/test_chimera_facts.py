@@ -1,6 +1,6 @@
 """What the Chimera paper counts, and where its Table 2 holds: bubbles, memory and moments in unit slots.
 
-T is counted in forwards' time with the walk of `pipeline.order`; formulas are those of chimera.md
+T is counted in forwards' time with the walk of `chimera.pipeline.lowering.order`; formulas are those of chimera.md
 (SC'21, arXiv 2107.06925), with symbols D, N = K D, f, F, B.
 """
 
@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import chimeras, divisors
 
-from pipeline.actions import Action, Kind
-from pipeline.order import Walk, walk
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.lowering.order import Walk, walk
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
 
 
 def cost(forward: int, backward: int) -> Callable[[Action], int]:

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.actions import Kind
-from pipeline.checks import check
-from pipeline.errors import InputError, UnknownNameError
-from pipeline.order import walk
-from pipeline.schedule import Schedule
-from pipeline.schedules import build, catalogue
-from simulator import Profile, simulate
+from chimera.pipeline.actions import Kind
+from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.lowering.order import walk
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build, catalogue
+from chimera.pipeline.soundness.check import check
+from chimera.simulator import Profile, simulate
 
 
 def makespan(schedule: Schedule, forward: int = 1, backward: int = 2) -> int:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InputError, ScheduleError
-from pipeline.formats.schedule_file import schedule_csv
-from pipeline.schedules import build
+from chimera.pipeline.errors import InputError, ScheduleError
+from chimera.pipeline.files.schedule_file import schedule_csv
+from chimera.pipeline.schedules import build
 
 
 @pytest.fixture

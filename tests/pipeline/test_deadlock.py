@@ -5,12 +5,12 @@ from itertools import product
 
 import pytest
 
-from pipeline.checks import check_plan
-from pipeline.errors import DeadlockError, ScheduleError
-from pipeline.lowering import lower
-from pipeline.schedule import Plan
-from pipeline.schedules import build
-from pipeline.soundness.repair import rendezvous_safe
+from chimera.pipeline.errors import DeadlockError, ScheduleError
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.lowering.repair import rendezvous_safe
+from chimera.pipeline.schedule import Plan
+from chimera.pipeline.schedules import build
+from chimera.pipeline.soundness.check import check_plan
 from tests.pipeline.by_hand import fates, plan_of
 
 # Two ranks that exchange the output of stage 0 / micro-batch 1 against the gradient of micro-batch 0.

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from pipeline.actions import parse_action
-from pipeline.checks import check_plan
-from pipeline.errors import InputError, ScheduleError
-from pipeline.formats.schedule_file import read_placement, read_plan, read_schedule, schedule_json
-from pipeline.lowering import lower
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
+from chimera.pipeline.actions import parse_action
+from chimera.pipeline.errors import InputError, ScheduleError
+from chimera.pipeline.files.schedule_file import read_placement, read_plan, read_schedule, schedule_json
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
+from chimera.pipeline.soundness.check import check_plan
 from tests.pipeline.by_hand import everything
 from tests.pipeline.conftest import Write
 

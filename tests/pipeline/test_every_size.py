@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from grids import DEVICES, NAMES, admitted, some_counts
 
-from pipeline.checks import check
-from pipeline.lowering import lower
-from pipeline.soundness.deadlock import check_plan
-from pipeline.soundness.repair import rendezvous_safe
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.lowering.repair import rendezvous_safe
+from chimera.pipeline.soundness.check import check
+from chimera.pipeline.soundness.deadlock import check_plan
 
 
 @pytest.mark.parametrize("name", NAMES)

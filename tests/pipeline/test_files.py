@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.actions import Kind
-from pipeline.checks import check, check_plan
-from pipeline.errors import ChimeraError, InputError, ScheduleError, UnknownNameError
-from pipeline.formats.schedule_file import read_plan, read_schedule, schedule_csv, schedule_json
-from pipeline.lowering import lower
-from pipeline.schedule import Schedule
-from pipeline.schedules import build, catalogue
+from chimera.pipeline.actions import Kind
+from chimera.pipeline.errors import ChimeraError, InputError, ScheduleError, UnknownNameError
+from chimera.pipeline.files.schedule_file import read_plan, read_schedule, schedule_csv, schedule_json
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build, catalogue
+from chimera.pipeline.soundness.check import check, check_plan
 from tests.pipeline.by_hand import everything
 from tests.pipeline.conftest import Write
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.schedules import build
+from chimera.pipeline.schedules import build
 
 GOLDEN = [
     # GPipe: all forwards, then all backwards, as torch (fifo) or last in, first out.

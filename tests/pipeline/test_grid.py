@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.actions import Action, Kind, Overlap
-from pipeline.formats.grid import text_grid
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
+from chimera.pipeline.actions import Action, Kind, Overlap
+from chimera.pipeline.files.grid import text_grid
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
 
 
 def test_a_small_grid_by_hand() -> None:

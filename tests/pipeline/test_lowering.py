@@ -7,12 +7,12 @@ from itertools import product
 
 import pytest
 
-from pipeline.actions import COMMUNICATION, RECEIVES, SENDS, Action, Kind, Overlap
-from pipeline.checks import check_plan
-from pipeline.errors import DeadlockError, InputError, ScheduleError
-from pipeline.lowering import lower
-from pipeline.schedule import Plan, Schedule
-from pipeline.schedules import build
+from chimera.pipeline.actions import COMMUNICATION, RECEIVES, SENDS, Action, Kind, Overlap
+from chimera.pipeline.errors import DeadlockError, InputError, ScheduleError
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedule import Plan, Schedule
+from chimera.pipeline.schedules import build
+from chimera.pipeline.soundness.check import check_plan
 from tests.pipeline.by_hand import everything, schedule_of
 
 

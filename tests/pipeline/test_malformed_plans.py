@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.checks import check_plan
-from pipeline.errors import InputError, ScheduleError
+from chimera.pipeline.errors import InputError, ScheduleError
+from chimera.pipeline.soundness.check import check_plan
 from tests.pipeline.by_hand import plan_of
 
 SOUND = ("0F0 0SEND_F0 0RECV_B0 0B0 0STEP", "1RECV_F0 1F0 1B0 1SEND_B0 1STEP")

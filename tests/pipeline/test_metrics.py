@@ -2,9 +2,9 @@
 
 from fractions import Fraction
 
-from pipeline.actions import Action, Kind
-from pipeline.metrics import measure
-from pipeline.timeline import Span, Timeline
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.metrics import measure
+from chimera.pipeline.timeline import Span, Timeline
 
 
 def span(device: int, start: int, end: int) -> Span:

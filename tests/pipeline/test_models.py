@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.errors import InputError, UnknownNameError
-from pipeline.models import BERT, GPT, config_dict, layers, model_config, model_names
-from pipeline.partition import balanced, default_partition, explicit
+from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.models import BERT, GPT, config_dict, layers, model_config, model_names
+from chimera.pipeline.models.partition import balanced, default_partition, explicit
 
 
 def parameters(name: str) -> int:

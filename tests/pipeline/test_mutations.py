@@ -8,11 +8,11 @@ from itertools import product
 
 import pytest
 
-from pipeline.actions import Action, Kind, Step
-from pipeline.checks import check
-from pipeline.errors import DeadlockError, InputError, ScheduleError
-from pipeline.schedule import Schedule
-from pipeline.schedules import build, catalogue
+from chimera.pipeline.actions import Action, Kind, Step
+from chimera.pipeline.errors import DeadlockError, InputError, ScheduleError
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build, catalogue
+from chimera.pipeline.soundness.check import check
 
 Rows = list[list[Step]]
 EACH = 200

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.actions import Action, Kind
-from pipeline.order import walk
-from pipeline.schedules import build
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.lowering.order import walk
+from chimera.pipeline.schedules import build
 
 cp_model: Any = pytest.importorskip("ortools.sat.python.cp_model")
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import InputError
-from pipeline.partition import by_count, chosen
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.models.partition import by_count, chosen
 
 COSTS = [1, 1, 1, 1, 9, 1]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import InputError, UnknownNameError
-from pipeline.schedules import build, catalogue, entry, register
+from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.schedules import build, catalogue, entry, register
 
 
 def test_every_entry_says_what_it_is() -> None:

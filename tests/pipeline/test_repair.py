@@ -4,13 +4,13 @@ from collections import defaultdict
 
 import pytest
 
-from pipeline.actions import RECEIVES, SENDS, Action, Kind
-from pipeline.dependencies import peer_of
-from pipeline.errors import DeadlockError
-from pipeline.lowering import lower
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
-from pipeline.soundness.repair import rendezvous_safe
+from chimera.pipeline.actions import RECEIVES, SENDS, Action, Kind
+from chimera.pipeline.errors import DeadlockError
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.lowering.repair import rendezvous_safe
+from chimera.pipeline.rules import peer_of
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
 from tests.pipeline.by_hand import everything, fates, plan_of
 
 

@@ -1,7 +1,7 @@
 """docs/schedules.md says what the generators do."""
 
 from benchmarks.schedule_page import PAGE, page
-from pipeline.schedules import catalogue
+from chimera.pipeline.schedules import catalogue
 
 
 def test_the_page_is_up_to_date() -> None:

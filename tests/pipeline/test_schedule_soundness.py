@@ -1,4 +1,4 @@
-"""Every generator against a brute-force judge that shares no code with `pipeline.checks` or `pipeline.order`.
+"""Every generator against a brute-force judge that shares no code with `chimera.pipeline.soundness.check` or `chimera.pipeline.lowering.order`.
 
 The judge moves through the rows one action at a time, whichever device can, with sets of finished
 work: the definitions of schedules.md written down once more, naively.
@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import chimeras, divisors, schedules
 
-from pipeline.schedule import Schedule
-from pipeline.schedules import build, catalogue
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build, catalogue
 
 Work = tuple[str, int, int, int]
 """A letter (F, and for backwards I and W), a stage, a micro-batch, and a half 0 or 1 (0 for F)."""

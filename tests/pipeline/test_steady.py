@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.schedules import build
-from pipeline.steady import steady_iteration_ns
-from simulator import Profile, simulate
-from simulator.costs.profile import LayerCost, LinkCost, SizeCost
+from chimera.pipeline.schedules import build
+from chimera.pipeline.steady import steady_iteration_ns
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.profile import LayerCost, LinkCost, SizeCost
 
 
 @pytest.mark.parametrize(("stages", "microbatches"), [(1, 5), (2, 8), (4, 14), (4, 16), (8, 32)])

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.actions import parse_action
-from pipeline.errors import InputError
-from pipeline.formats.timeline_file import read_timeline, timeline_json, write_timeline
-from pipeline.schedules import build
-from pipeline.timeline import MemoryEvent, Span, Timeline
-from simulator import Profile, simulate
+from chimera.pipeline.actions import parse_action
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.files.timeline_file import read_timeline, timeline_json, write_timeline
+from chimera.pipeline.schedules import build
+from chimera.pipeline.timeline import MemoryEvent, Span, Timeline
+from chimera.simulator import Profile, simulate
 
 
 @pytest.fixture

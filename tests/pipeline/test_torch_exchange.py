@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.checks import check, check_plan
-from pipeline.errors import ChimeraError, DeadlockError, InputError, ScheduleError
-from pipeline.formats.schedule_file import read_plan, read_schedule, schedule_csv
-from pipeline.lowering import lower
-from pipeline.schedule import Plan, Schedule
-from pipeline.schedules import build, catalogue
-from pipeline.soundness.repair import rendezvous_safe
+from chimera.pipeline.errors import ChimeraError, DeadlockError, InputError, ScheduleError
+from chimera.pipeline.files.schedule_file import read_plan, read_schedule, schedule_csv
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.lowering.repair import rendezvous_safe
+from chimera.pipeline.schedule import Plan, Schedule
+from chimera.pipeline.schedules import build, catalogue
+from chimera.pipeline.soundness.check import check, check_plan
 
 schedules = pytest.importorskip("torch.distributed.pipelining.schedules")
 

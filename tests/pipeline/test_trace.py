@@ -5,11 +5,11 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
-from pipeline.actions import Action, Kind
-from pipeline.formats.trace import chrome_trace
-from pipeline.schedules import build
-from pipeline.timeline import MemoryEvent, Source, Span, Timeline, Transfer
-from simulator import Profile, simulate
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.files.trace import chrome_trace
+from chimera.pipeline.schedules import build
+from chimera.pipeline.timeline import MemoryEvent, Source, Span, Timeline, Transfer
+from chimera.simulator import Profile, simulate
 
 F, B = Kind.F, Kind.B
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.units import format_bandwidth, format_bytes, format_ns, parse_bandwidth, parse_bytes, parse_ns
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.units import format_bandwidth, format_bytes, format_ns, parse_bandwidth, parse_bytes, parse_ns
 
 
 @pytest.mark.parametrize(

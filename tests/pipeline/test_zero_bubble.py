@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.actions import Action, Kind
-from pipeline.checks import check
-from pipeline.errors import InputError
-from pipeline.order import walk
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
-from simulator import Profile, simulate
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.lowering.order import walk
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
+from chimera.pipeline.soundness.check import check
+from chimera.simulator import Profile, simulate
 
 V_FAMILY = ("zb-v", "v-half", "v-min")
 small_time = st.integers(1, 6)

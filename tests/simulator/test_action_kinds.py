@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.actions import Action, Kind, Overlap, Step
-from pipeline.checks import check
-from pipeline.lowering import lower
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
-from simulator import Profile, simulate
-from simulator.compiled.longest_path import CompiledWorkload
-from simulator.costs.durations import Durations
-from simulator.costs.profile import LayerCost, LinkCost, Locality, Overheads, SizeCost
-from simulator.events import engine as reference
-from simulator.workload import Workload
+from chimera.pipeline.actions import Action, Kind, Overlap, Step
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
+from chimera.pipeline.soundness.check import check
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.durations import Durations
+from chimera.simulator.costs.profile import LayerCost, LinkCost, Locality, Overheads, SizeCost
+from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
+from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.workload.workload import Workload
 
 SIZED = Profile(
     "sized",

@@ -6,17 +6,25 @@ from collections import defaultdict
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.lowering import lower
-from pipeline.schedule import Schedule
-from pipeline.schedules import build, catalogue
-from simulator import simulate
-from simulator.compiled.longest_path import CompiledWorkload
-from simulator.contention import contention
-from simulator.costs.durations import Durations
-from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, Profile, SizeCost
-from simulator.events import engine as reference
-from simulator.workload import Workload
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build, catalogue
+from chimera.simulator import simulate
+from chimera.simulator.costs.durations import Durations
+from chimera.simulator.costs.profile import (
+    AllReduceCost,
+    LayerCost,
+    LinkCost,
+    OptimizerCost,
+    Overheads,
+    Profile,
+    SizeCost,
+)
+from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
+from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.workload.contention import contention
+from chimera.simulator.workload.workload import Workload
 
 COST = SizeCost(
     1,

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
-from simulator import Profile, simulate
-from simulator.conditions import Conditions
-from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
-from simulator.reasons.closed_form import ClosedForm, Undefined, closed_form, critical_counts, differences
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
+from chimera.simulator.predicting.conditions import Conditions
+from chimera.simulator.reasons.closed_form import ClosedForm, Undefined, closed_form, critical_counts, differences
 
 
 def test_figure_6() -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from simulator.costs.collectives import all_reduce_ns, cost_among
-from simulator.costs.profile import Algorithm, AllReduceCost, LinkCost, MeasuredReduce, Profile, Topology
-from simulator.what_if import with_slow_links
+from chimera.simulator.costs.collectives import all_reduce_ns, cost_among
+from chimera.simulator.costs.profile import Algorithm, AllReduceCost, LinkCost, MeasuredReduce, Profile, Topology
+from chimera.simulator.costs.what_if import with_slow_links
 
 
 @pytest.mark.parametrize(

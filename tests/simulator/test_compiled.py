@@ -10,18 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import DeadlockError, InputError
-from pipeline.lowering import lower
-from pipeline.schedule import Plan, Schedule
-from pipeline.schedules import build
-from simulator import Profile, simulate
-from simulator.compiled.longest_path import CompiledWorkload
-from simulator.costs.durations import Durations
-from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
-from simulator.draws.sampling import as_rows, draw
-from simulator.engines import Engine
-from simulator.events import engine as reference
-from simulator.workload import Workload
+from chimera.pipeline.errors import DeadlockError, InputError
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedule import Plan, Schedule
+from chimera.pipeline.schedules import build
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.durations import Durations
+from chimera.simulator.costs.profile import (
+    AllReduceCost,
+    LayerCost,
+    LinkCost,
+    OptimizerCost,
+    Overheads,
+    SizeCost,
+    Topology,
+)
+from chimera.simulator.draws.sampling import as_rows, draw
+from chimera.simulator.engines.choice import Engine
+from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
+from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.workload.workload import Workload
 
 schedules = st.one_of(
     st.builds(

@@ -9,16 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import InputError
-from pipeline.schedules import build, catalogue
-from simulator import Profile
-from simulator.conditions import Conditions, workload_under
-from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
-from simulator.events import engine as reference
-from simulator.events.engine import TRANSPORTS, Transport
-from simulator.reasons.critical_path import critical_path
-from simulator.reasons.time_shares import device_shares
-from simulator.workload import Workload
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedules import build, catalogue
+from chimera.simulator import Profile
+from chimera.simulator.costs.profile import (
+    AllReduceCost,
+    LayerCost,
+    LinkCost,
+    OptimizerCost,
+    Overheads,
+    SizeCost,
+    Topology,
+)
+from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.engines.direct.engine import TRANSPORTS, Transport
+from chimera.simulator.predicting.conditions import Conditions, workload_under
+from chimera.simulator.reasons.critical_path import critical_path
+from chimera.simulator.reasons.time_shares import device_shares
+from chimera.simulator.workload.workload import Workload
 
 
 def workload_of(

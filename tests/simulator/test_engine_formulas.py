@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.schedules import build
-from simulator import Profile, simulate
+from chimera.pipeline.schedules import build
+from chimera.simulator import Profile, simulate
 
 MS = 10**6
 times = st.integers(1, 1000)

@@ -9,17 +9,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.actions import Action, Kind
-from pipeline.errors import DeadlockError, ScheduleError
-from pipeline.lowering import lower
-from pipeline.schedule import Plan, Schedule
-from pipeline.schedules import build
-from pipeline.timeline import Timeline
-from simulator import Profile, simulate
-from simulator.costs.durations import Durations
-from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
-from simulator.events import engine as reference
-from simulator.workload import Workload
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.errors import DeadlockError, ScheduleError
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedule import Plan, Schedule
+from chimera.pipeline.schedules import build
+from chimera.pipeline.timeline import Timeline
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.durations import Durations
+from chimera.simulator.costs.profile import (
+    AllReduceCost,
+    LayerCost,
+    LinkCost,
+    OptimizerCost,
+    Overheads,
+    SizeCost,
+    Topology,
+)
+from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.workload.workload import Workload
 from tests.strategies import schedules as any_schedule
 
 times = st.integers(0, 2000)

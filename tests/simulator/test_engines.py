@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.schedules import build
-from simulator import Profile, simulate
-from simulator.costs.profile import LinkCost
-from simulator.engines import Engine, engine_for
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedules import build
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.profile import LinkCost
+from chimera.simulator.engines.choice import Engine, engine_for
 
 YEAR_NS = 365 * 24 * 3600 * 10**9
 

@@ -8,14 +8,14 @@ from fractions import Fraction
 import pytest
 from grids import DEVICES, NAMES, admitted, some_counts
 
-from pipeline.lowering import lower
-from pipeline.schedule import Schedule
-from simulator import Profile, simulate
-from simulator.compiled.longest_path import CompiledWorkload
-from simulator.costs.durations import Durations
-from simulator.costs.profile import LayerCost, SizeCost
-from simulator.events import engine as reference
-from simulator.workload import Workload
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedule import Schedule
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.durations import Durations
+from chimera.simulator.costs.profile import LayerCost, SizeCost
+from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
+from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.workload.workload import Workload
 
 F, I, W = 300, 310, 290
 B = I + W

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.lowering import Receives
-from pipeline.schedules import build
-from simulator import Profile, simulate
-from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, Overheads, SizeCost, Topology
-from simulator.events.engine import Transport
-from simulator.reasons.explain import Explanation, explain_prediction
+from chimera.pipeline.lowering.lower import Receives
+from chimera.pipeline.schedules import build
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, Overheads, SizeCost, Topology
+from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.reasons.explain import Explanation, explain_prediction
 
 BASE = Profile.uniform(forward=1000, backward=2000)
 

@@ -8,17 +8,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import InputError
-from pipeline.schedule import Schedule, Sync
-from pipeline.schedules import build, catalogue
-from simulator import Profile, simulate
-from simulator.costs.durations import Durations
-from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost, Topology
-from simulator.large import prediction as large_prediction
-from simulator.large.memory import peak_bytes
-from simulator.large.run import run_large
-from simulator.predicted_timeline import PredictedTimeline
-from simulator.reasons.bounds import bound_ns
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Schedule, Sync
+from chimera.pipeline.schedules import build, catalogue
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.durations import Durations
+from chimera.simulator.costs.profile import (
+    AllReduceCost,
+    LayerCost,
+    LinkCost,
+    OptimizerCost,
+    Overheads,
+    SizeCost,
+    Topology,
+)
+from chimera.simulator.engines.large import prediction as large_prediction
+from chimera.simulator.engines.large.memory import peak_bytes
+from chimera.simulator.engines.large.run import run_large
+from chimera.simulator.predicting.predicted_timeline import PredictedTimeline
+from chimera.simulator.reasons.bounds import bound_ns
 from tests.strategies import schedules
 
 PROFILE = replace(

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
-from pipeline.timeline import Timeline
-from simulator import Profile, simulate
-from simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
-from simulator.memory.events import memory_peak
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
+from chimera.pipeline.timeline import Timeline
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
+from chimera.simulator.memory.events import memory_peak
 
 FRAMEWORK, INPUT = 1_000_000, 7
 COST = SizeCost(

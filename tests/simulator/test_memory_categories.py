@@ -10,12 +10,12 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 
-from pipeline.actions import Action, Kind
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
-from pipeline.timeline import Category, Span, Timeline
-from simulator import Profile, simulate
-from simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
+from chimera.pipeline.timeline import Category, Span, Timeline
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
 from tests.strategies import schedules
 
 # Even sizes: half a micro-batch, and one of two that were doubled, come out whole.

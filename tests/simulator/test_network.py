@@ -13,19 +13,27 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import schedules
 
-from pipeline.errors import InputError
-from pipeline.lowering import lower
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
-from pipeline.timeline import Span
-from simulator import Profile, simulate
-from simulator.compiled.longest_path import CompiledWorkload
-from simulator.contention import contention
-from simulator.costs.collectives import all_reduce_ns, cost_among
-from simulator.costs.durations import Durations
-from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, MeasuredReduce, SizeCost, SlowLink, Topology
-from simulator.events import engine as reference
-from simulator.workload import Workload
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
+from chimera.pipeline.timeline import Span
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.collectives import all_reduce_ns, cost_among
+from chimera.simulator.costs.durations import Durations
+from chimera.simulator.costs.profile import (
+    AllReduceCost,
+    LayerCost,
+    LinkCost,
+    MeasuredReduce,
+    SizeCost,
+    SlowLink,
+    Topology,
+)
+from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
+from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.workload.contention import contention
+from chimera.simulator.workload.workload import Workload
 
 some = schedules(("gpipe", "dapple", "interleaved", "chimera", "zb-h1"), max_stages=6, max_microbatches=8)
 links = st.builds(

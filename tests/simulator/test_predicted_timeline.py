@@ -9,14 +9,14 @@ from typing import get_args
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.lowering import lower
-from pipeline.metrics import measure
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
-from simulator import Profile, simulate
-from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
-from simulator.events.engine import Transport
-from simulator.memory.events import memory_peak
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.metrics import measure
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
+from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.memory.events import memory_peak
 from tests.strategies import schedules
 
 sizes = st.integers(0, 900)

@@ -12,14 +12,22 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import InputError, UnknownNameError
-from pipeline.models import config_dict, layers, model_config
-from pipeline.partition import default_partition
-from pipeline.schedules import build
-from simulator import Profile, load_profile, save_profile, simulate
-from simulator.costs.profile import Jitter, LayerCost, LinkCost, MeasuredReduce, OptimizerCost, SizeCost, Topology
-from simulator.costs.profile_file import document, parse
-from simulator.costs.stage_costs import stage_costs
+from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.models import config_dict, layers, model_config
+from chimera.pipeline.models.partition import default_partition
+from chimera.pipeline.schedules import build
+from chimera.simulator import Profile, load_profile, save_profile, simulate
+from chimera.simulator.costs.profile import (
+    Jitter,
+    LayerCost,
+    LinkCost,
+    MeasuredReduce,
+    OptimizerCost,
+    SizeCost,
+    Topology,
+)
+from chimera.simulator.costs.profile_file import document, parse
+from chimera.simulator.costs.stage_costs import stage_costs
 
 
 def layer(name: str = "block", *costs: SizeCost) -> LayerCost:
@@ -167,7 +175,7 @@ def test_a_measured_table_must_name_a_group() -> None:
 
 
 def test_simulating_loads_neither_torch_nor_matplotlib() -> None:
-    code = "import simulator, sys; print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
+    code = "import chimera.simulator, sys; print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats.schedule_file import read_schedule, schedule_json
-from pipeline.schedules import build
-from simulator import Profile, simulate
-from simulator.costs.profile import LayerCost, SizeCost
+from chimera.pipeline.files.schedule_file import read_schedule, schedule_json
+from chimera.pipeline.schedules import build
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.profile import LayerCost, SizeCost
 
 FORWARD, BACKWARD, ACTIVATIONS, INPUT = 1000, 2100, 500, 31
 COST = SizeCost(1, FORWARD, BACKWARD, activation_bytes=ACTIVATIONS, boundary_bytes=INPUT)

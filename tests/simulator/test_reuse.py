@@ -8,16 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.lowering import lower
-from pipeline.schedules import build
-from simulator import Profile, conditions, simulate
-from simulator.compiled.longest_path import CompiledWorkload
-from simulator.costs.durations import Durations
-from simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
-from simulator.events import engine as reference
-from simulator.recent import Recent
-from simulator.structure import STRUCTURES
-from simulator.workload import Workload
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedules import build
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.durations import Durations
+from chimera.simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
+from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
+from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.predicting import conditions
+from chimera.simulator.predicting.recent import Recent
+from chimera.simulator.workload.structure import STRUCTURES
+from chimera.simulator.workload.workload import Workload
 
 small = st.integers(0, 2000)
 profiles = st.builds(

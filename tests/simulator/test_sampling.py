@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import schedules
 
-from pipeline.errors import InputError
-from pipeline.lowering import lower
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
-from simulator import Prediction, Profile, simulate
-from simulator.compiled.longest_path import CompiledWorkload
-from simulator.contention import contention
-from simulator.costs.durations import Durations
-from simulator.costs.profile import AllReduceCost, Jitter, LayerCost, LinkCost, OptimizerCost, SizeCost
-from simulator.costs.profile_file import document, parse
-from simulator.draws.intervals import beats
-from simulator.draws.sampling import draw, drawn
-from simulator.events import engine as reference
-from simulator.workload import Workload
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
+from chimera.simulator import Prediction, Profile, simulate
+from chimera.simulator.costs.durations import Durations
+from chimera.simulator.costs.profile import AllReduceCost, Jitter, LayerCost, LinkCost, OptimizerCost, SizeCost
+from chimera.simulator.costs.profile_file import document, parse
+from chimera.simulator.draws.intervals import beats
+from chimera.simulator.draws.sampling import draw, drawn
+from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
+from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.workload.contention import contention
+from chimera.simulator.workload.workload import Workload
 
 PLAIN = Profile.uniform(forward=1000, backward=2000, p2p=500)
 spread = st.sampled_from([0.0, 0.2])

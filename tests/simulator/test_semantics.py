@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.checks import check_plan
-from pipeline.errors import DeadlockError, InputError
-from pipeline.lowering import lower
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
-from pipeline.soundness.replay import Semantics
-from simulator import Profile, simulate
+from chimera.pipeline.errors import DeadlockError, InputError
+from chimera.pipeline.lowering.lower import lower
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
+from chimera.pipeline.soundness.check import check_plan
+from chimera.pipeline.soundness.replay import Semantics
+from chimera.simulator import Profile, simulate
 
 schedules = st.one_of(
     st.builds(lambda p, m: build("dapple", stages=p, microbatches=m), st.integers(2, 5), st.integers(1, 7)),

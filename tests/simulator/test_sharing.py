@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.actions import Action, Kind
-from pipeline.errors import InputError
-from pipeline.schedule import Schedule
-from pipeline.schedules import build
-from simulator import Profile, simulate
-from simulator.costs.profile import AllReduceCost
+from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedules import build
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.profile import AllReduceCost
 
 
 def copies(counts: tuple[int, ...]) -> Schedule:

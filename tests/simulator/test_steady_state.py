@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.actions import Kind, parse_action
-from pipeline.schedule import Plan, Schedule
-from pipeline.schedules import build
-from pipeline.soundness.deadlock import check_waits
-from pipeline.unroll import unrolled, unrolled_plan
-from simulator import Profile, simulate
-from simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
-from simulator.engines import Engine
+from chimera.pipeline.actions import Kind, parse_action
+from chimera.pipeline.lowering.unroll import unrolled, unrolled_plan
+from chimera.pipeline.schedule import Plan, Schedule
+from chimera.pipeline.schedules import build
+from chimera.pipeline.soundness.deadlock import check_waits
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
+from chimera.simulator.engines.choice import Engine
 
 ASYNCHRONOUS = ["pipedream", "pipedream-2bw"]
 ENGINES: tuple[Engine, ...] = ("simpy", "compiled")

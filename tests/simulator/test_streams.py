@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import schedules
 
-from pipeline.actions import Step, parse_action
-from pipeline.errors import DeadlockError
-from pipeline.schedule import Plan, Schedule
-from pipeline.schedules import build
-from simulator import Profile, simulate
+from chimera.pipeline.actions import Step, parse_action
+from chimera.pipeline.errors import DeadlockError
+from chimera.pipeline.schedule import Plan, Schedule
+from chimera.pipeline.schedules import build
+from chimera.simulator import Profile, simulate
 
 
 def plan(*rows: str) -> Plan:

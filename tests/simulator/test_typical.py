@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.schedules import build
-from simulator import Profile, simulate
-from simulator.costs.profile import Jitter
+from chimera.pipeline.schedules import build
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.profile import Jitter
 
 
 def test_the_typical_timeline_lasts_as_long_as_the_median_draw() -> None:

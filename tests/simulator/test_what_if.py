@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.schedules import build
-from pipeline.timeline import MemoryEvent
-from simulator import Profile, simulate
-from simulator.reasons.explain import explain_prediction
-from simulator.what_if import out_of_memory
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedules import build
+from chimera.pipeline.timeline import MemoryEvent
+from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.what_if import out_of_memory
+from chimera.simulator.reasons.explain import explain_prediction
 
 PROFILE = Profile.uniform(forward=1000, backward=2000)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from executor.cluster import Task
+from chimera.executor.cluster import Task
 
 KNOWN = {"user": "ada", "group": "engines", "home": "/home/ada", "here": "/home/ada/study", "bin": "/home/ada/env/bin"}
 RUN = Task(("run", "chimera", "--model", "gpt-tiny", "--stages", "2", "--microbatches", "4"), 2)

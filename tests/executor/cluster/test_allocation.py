@@ -6,9 +6,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from executor.cluster.allocation import allocate
-from executor.cluster.profile import Nodes
-from pipeline.errors import InputError
+from chimera.executor.cluster.allocation import allocate
+from chimera.executor.cluster.profile import Nodes
+from chimera.pipeline.errors import InputError
 
 
 @given(st.integers(1, 64), st.integers(1, 16), st.integers(1, 16))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from executor.cluster.profile_file import load_cluster, parse_cluster, shipped_clusters
-from pipeline.errors import InputError, UnknownNameError
+from chimera.executor.cluster.profile_file import load_cluster, parse_cluster, shipped_clusters
+from chimera.pipeline.errors import InputError, UnknownNameError
 from tests.executor.cluster.sites import KNOWN
 
 START = 'schema_version = 1\nname = "site"\n'

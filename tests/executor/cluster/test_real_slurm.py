@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from executor.cluster import Cluster, Job, Task, cancel, load_cluster, render, submit, wait
-from executor.cluster.status import TaskState
-from pipeline.formats.timeline_file import read_timeline
-from pipeline.schedules import build
+from chimera.executor.cluster import Cluster, Job, Task, cancel, load_cluster, render, submit, wait
+from chimera.executor.cluster.status import TaskState
+from chimera.pipeline.files.timeline_file import read_timeline
+from chimera.pipeline.schedules import build
 
 pytestmark = [pytest.mark.slurm, pytest.mark.multiprocess, pytest.mark.usefixtures("limited")]  # whose minute passes meanwhile
 

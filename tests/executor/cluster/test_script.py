@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from executor.cluster import load_cluster, render
-from executor.cluster.job import Task
-from pipeline.errors import InputError
+from chimera.executor.cluster import load_cluster, render
+from chimera.executor.cluster.job import Task
+from chimera.pipeline.errors import InputError
 from tests.executor.cluster.sites import KNOWN, ONE, RUN
 
 GOLDEN = Path(__file__).parent / "golden"

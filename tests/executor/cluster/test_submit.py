@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from executor.cluster import Job, Task, cancel, load_cluster, read_job, states, submit, wait
-from executor.cluster.job import write_job
-from executor.cluster.scheduler import queued
-from pipeline.errors import InputError, RunError
+from chimera.executor.cluster import Job, Task, cancel, load_cluster, read_job, states, submit, wait
+from chimera.executor.cluster.job import write_job
+from chimera.executor.cluster.scheduler import queued
+from chimera.pipeline.errors import InputError, RunError
 from tests.executor.cluster.sites import KNOWN, ONE, RUN, calls, fake_program, path_with, says
 
 LOCAL = load_cluster("local", known=KNOWN)

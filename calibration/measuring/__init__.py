@@ -1,0 +1,1 @@
+"""How long things take on this machine: short real runs and probes."""

@@ -1,0 +1,55 @@
+"""From a profile to the times that paced stages sleep instead of computing."""
+
+from __future__ import annotations
+
+__all__ = ["paced_layers", "paces"]
+
+from typing import Any
+
+from chimera.executor.jobs.pace import Pace
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.schedule import Schedule
+from chimera.simulator.costs.profile import Profile
+from chimera.simulator.costs.stage_costs import for_chunks, stage_costs
+
+
+def paces(
+    profile: Profile, schedule: Schedule, microbatch_size: int, partition: tuple[int, ...] | None = None
+) -> tuple[Pace, ...]:
+    """What every stage sleeps; per-stage profiles hold for any size and partition."""
+    size = None if profile.per_stage else microbatch_size
+    return tuple(
+        Pace(
+            forward_ns=costs.forward_ns,
+            backward_ns=costs.backward_ns,
+            backward_input_ns=costs.backward_input_ns,
+            backward_weight_ns=costs.backward_weight_ns,
+            step_ns=costs.optimizer_ns,
+            activation_bytes=costs.activation_bytes,
+        )
+        for costs in stage_costs(for_chunks(profile, schedule), schedule.stages, size, partition)
+    )
+
+
+def paced_layers(profile: Profile, microbatch_size: int) -> dict[str, dict[str, Any]]:
+    """What a probe would find of the layers of ranks that sleep for the profile's costs, by layer number.
+
+    Sleeping needs no workspace. Raises InputError for a profile that knows stages only.
+    """
+    return {
+        str(index): {
+            "forward": [cost.forward_ns],
+            "backward": [cost.backward_ns],
+            "activation_bytes": cost.activation_bytes,
+            "output_bytes": cost.boundary_bytes,
+            "forward_workspace_bytes": 0,
+            "backward_workspace_bytes": 0,
+        }
+        for index, cost in enumerate(stage_costs(profile, _layer_count(profile), microbatch_size))
+    }
+
+
+def _layer_count(profile: Profile) -> int:
+    if profile.per_stage:
+        raise InputError(f"profile {profile.name!r}", "knows stages, not the layers of a model", "give a calibrated profile")
+    return sum(layer.repeat for layer in profile.layers)

@@ -1,0 +1,78 @@
+"""Whether what ranks hold fits into the memory of the host that is to start them."""
+
+from __future__ import annotations
+
+__all__ = ["Held", "check_room", "check_room_to_measure", "least_held"]
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.ranks.environment import membership
+from chimera.executor.ranks.memory_room import available_bytes
+from chimera.pipeline.errors import InputError
+from chimera.pipeline.inflight import peak_activations
+from chimera.pipeline.models import config_dict, layers, model_config
+from chimera.pipeline.models.partition import cut
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.setting import STATE_BYTES
+from chimera.pipeline.units import format_bytes
+
+_BYTES = {"float64": 8}
+
+
+class Held(NamedTuple):
+    """What the ranks of a case hold at least, in bytes over all of them."""
+
+    always: int
+    """weights, gradients, optimizer state"""
+    in_flight: int
+    """activations, at the peak of each device"""
+
+
+def check_room(job: Job, schedules: Mapping[str, Schedule]) -> None:
+    """Raises InputError if the ranks of a job, all on this host, need more than it has left.
+
+    Cases take turns: all their weights are there at once, the activations of one at a time. Ranks that
+    srun or torchrun started are not judged: they may stand on many hosts.
+    """
+    if membership() is not None:
+        return
+    held = [least_held(job, case, schedules[case.label]) for case in job.cases]
+    needed, available = sum(one.always for one in held) + max(one.in_flight for one in held), available_bytes()
+    if needed > available:
+        first = job.cases[0]
+        sizes = f"B = {first.microbatch_size} on {schedules[first.label].devices * first.width} ranks"
+        raise InputError(
+            f"{job.model['name']} with {', '.join(case.label for case in job.cases)}, {sizes}",
+            f"holds at least {format_bytes(needed)} (weights, gradients, optimizer, activations) where this host has {format_bytes(available)} left",
+            "take a smaller model or micro-batch, more hosts (chimera slurm), or predict it with chimera simulate",
+        )
+
+
+def check_room_to_measure(
+    model: str, schedules: Mapping[str, Schedule], *, microbatch_size: int, width: int = 1, paced: bool = False
+) -> None:
+    """As `check_room`, for schedules of one model that are measured with the optimizer that calibrations take."""
+    cases = tuple(Case(label, {}, microbatch_size, width, pace=() if paced else None) for label in schedules)
+    check_room(Job(config_dict(model_config(model)), cases), schedules)
+
+
+def least_held(job: Job, case: Case, schedule: Schedule) -> Held:
+    """Of every copy together; a device's activations are counted as those of the smallest of its stages.
+
+    Versions of weights, workspaces, buffers of messages and the framework come on top; so do the
+    activations of paced stages, whose size is the profile's.
+    """
+    config = model_config(job.model)
+    described, cuts = layers(config), cut(config, schedule.stages, case.partition)
+    size, copies = _BYTES.get(job.dtype, 4), 2 + int(STATE_BYTES[job.optimizer]) // 4 + (job.momentum > 0)
+    always = in_flight = 0
+    for device, peak in enumerate(peak_activations(schedule)):
+        held = [[described[index] for index in cuts[stage]] for stage in schedule.stages_on(device)]
+        always += size * copies * sum(layer.parameters for members in held for layer in members)
+        recomputes = any(schedule.recomputes(stage) for stage in schedule.stages_on(device))
+        if not recomputes and case.pace is None:
+            kept = min(sum(layer.activation_elements for layer in members) for members in held)
+            in_flight += size * int(peak) * case.microbatch_size * kept
+    return Held(case.width * always, case.width * in_flight)

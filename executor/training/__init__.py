@@ -1,0 +1,1 @@
+"""Schedules trained for real, with their files."""

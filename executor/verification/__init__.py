@@ -1,0 +1,1 @@
+"""Whether a schedule changes the mathematics."""

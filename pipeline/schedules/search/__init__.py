@@ -1,0 +1,1 @@
+"""Orders that are searched for, given what things cost."""

@@ -1,5 +1,0 @@
-"""Very large schedules, predicted without a plan: a million actions with their memory in seconds."""
-
-from simulator.large.prediction import large_prediction
-
-__all__ = ["large_prediction"]

@@ -1,0 +1,1 @@
+"""Schedule, profile and conditions in, prediction out."""

@@ -1,0 +1,1 @@
+"""A plan with its costs: what every engine is given."""
