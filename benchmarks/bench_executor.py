@@ -1,6 +1,6 @@
 """Our executor beside torch's own pipeline schedules: same model, ranks, cores and data, in turns.
 
-    python -m benchmarks.bench_executor [--rounds 30] [--microbatch-size 8] [--microbatches 8]
+python -m benchmarks.bench_executor [--rounds 30] [--microbatch-size 8] [--microbatches 8]
 """
 
 from __future__ import annotations
@@ -66,8 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{available_cores()} cores: two ranks need one each")
         return
     found = measure(given.model, given.microbatches, given.microbatch_size, given.rounds)
-    print(f"{machine()['processor']}; {given.model}, D={STAGES}, N={given.microbatches}, "
-          f"B={given.microbatch_size}; {given.rounds} rounds, all contestants in turns\n")  # fmt: skip
+    print(
+        f"{machine()['processor']}; {given.model}, D={STAGES}, N={given.microbatches}, "
+        f"B={given.microbatch_size}; {given.rounds} rounds, all contestants in turns\n"
+    )
     print(table(found))
 
 

@@ -43,7 +43,10 @@ def engine_table(sizes: Sequence[Size], rounds: int) -> Section:
         rows.append(
             [f"{stages}, {microbatches}", str(computations), str(actions)]
             + [shown(seconds, 1e6 / computations) for seconds in parts]
-            + [f"{shown(each, 1e6 / computations)}; {shown(each, 1e6 / actions)}" for each in (from_plan, from_schedule)]
+            + [
+                f"{shown(each, 1e6 / computations)}; {shown(each, 1e6 / actions)}"
+                for each in (from_plan, from_schedule)
+            ]
             + [shown(written, 1e6 / computations)]
         )
         costs.append([1e6 * seconds / computations for seconds in from_schedule])

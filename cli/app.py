@@ -53,10 +53,14 @@ def _examples_first(text: str) -> dict[str, str]:
 
 
 app = typer.Typer(
-    name="chimera", cls=Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
+    name="chimera",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help loads in half the time, and its examples are not folded
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)  # fmt: skip
+)
 
 
 @app.callback(help=_examples_first(_HELP)["help"])

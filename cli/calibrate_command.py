@@ -51,9 +51,12 @@ def command(
 
     budget_s = some_time("--budget", budget)
     asked: dict[str, Any] = {
-        "stages": stages, "microbatch_size": microbatch_size, "budget_s": budget_s, "device": device,
+        "stages": stages,
+        "microbatch_size": microbatch_size,
+        "budget_s": budget_s,
+        "device": device,
         "source": source_of(data, data_dir),
-    }  # fmt: skip
+    }
     check_calibration(model, **asked)
     checked()
     require_cores(stages)
@@ -86,10 +89,17 @@ def command(
 
 def _print(profile: Profile, title: str) -> None:
     rows = [
-        (f"{layer.name}", format_ns(cost.forward_ns), format_ns(cost.backward_ns or 0), format_bytes(cost.activation_bytes))
+        (
+            f"{layer.name}",
+            format_ns(cost.forward_ns),
+            format_ns(cost.backward_ns or 0),
+            format_bytes(cost.activation_bytes),
+        )
         for layer in profile.layers
         for cost in layer.costs
     ]
     print_table(title, ("layer", "forward", "backward", "activations"), rows)
     link = profile.links["local"]
-    print(f"message {format_ns(link.latency_ns)} + {link.bandwidth_text}; dispatch {format_ns(profile.overheads.dispatch_ns)}")
+    print(
+        f"message {format_ns(link.latency_ns)} + {link.bandwidth_text}; dispatch {format_ns(profile.overheads.dispatch_ns)}"
+    )

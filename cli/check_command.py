@@ -61,15 +61,33 @@ def command(
         check_plan(plan, semantics.value)
     except ScheduleError as error:
         if as_json:
-            print_json({"schema_version": 1, "sound": False, "semantics": semantics.value, "device": error.device,
-                        "position": error.position, "reason": str(error), "remedy": error.remedy})  # fmt: skip
+            print_json(
+                {
+                    "schema_version": 1,
+                    "sound": False,
+                    "semantics": semantics.value,
+                    "device": error.device,
+                    "position": error.position,
+                    "reason": str(error),
+                    "remedy": error.remedy,
+                }
+            )
         elif schedule is not None and (mark := _cell(error, schedule, plan)):
             note(text_grid(schedule, mark))
         raise
     actions = sum(map(len, schedule.actions))
     if as_json:
-        print_json({"schema_version": 1, "sound": True, "semantics": semantics.value, "stages": schedule.stages,
-                    "devices": schedule.devices, "microbatches": schedule.microbatches, "actions": actions})  # fmt: skip
+        print_json(
+            {
+                "schema_version": 1,
+                "sound": True,
+                "semantics": semantics.value,
+                "stages": schedule.stages,
+                "devices": schedule.devices,
+                "microbatches": schedule.microbatches,
+                "actions": actions,
+            }
+        )
     else:
         print(
             f"sound: {schedule.stages} stages on {schedule.devices} devices, {schedule.microbatches} micro-batches, "

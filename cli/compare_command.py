@@ -41,7 +41,9 @@ Examples:
 @grouped
 def command(
     names: list[str] | None = typer.Argument(None, help="Schedules; all that fit by default."),
-    stages: str = typer.Option(..., "--stages", metavar="D[,D...]", help="Devices of the pipeline, or several such numbers."),
+    stages: str = typer.Option(
+        ..., "--stages", metavar="D[,D...]", help="Devices of the pipeline, or several such numbers."
+    ),
     microbatches: int = typer.Option(..., "--microbatches", help="Micro-batches per iteration, N."),
     settings: list[str] = SETTINGS,
     costs: Costs = Costs(),

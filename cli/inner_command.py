@@ -29,7 +29,9 @@ def chimera_words(path: Path) -> list[list[str]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--array {path}", f"cannot be read: {error}", "give a text file, one chimera command a line") from error
+        raise InputError(
+            f"--array {path}", f"cannot be read: {error}", "give a text file, one chimera command a line"
+        ) from error
     found = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -54,7 +56,9 @@ def task_of(words: Sequence[str]) -> Task:
     plain = list(words[1:] if words and words[0] == "chimera" else words)
     name, *arguments = plain or [""]
     if name == _HERE:
-        raise InputError("chimera slurm inside chimera slurm", "a job does not submit itself", "name the command to run")
+        raise InputError(
+            "chimera slurm inside chimera slurm", "a job does not submit itself", "name the command to run"
+        )
     context = _context(name, arguments)
     ranks = _ranks(name, context.params)
     if name in _RANKED:
@@ -71,7 +75,9 @@ def refuse_shared_output(tasks: Sequence[Task]) -> None:
             continue
         output = Path(_context(name, arguments).params["output"])
         if output in taken:
-            raise InputError(f"tasks {taken[output]} and {number}", f"both write to {output}", "give each its own --output")
+            raise InputError(
+                f"tasks {taken[output]} and {number}", f"both write to {output}", "give each its own --output"
+            )
         taken[output] = number
 
 

@@ -88,7 +88,13 @@ def _print_all(configs: list[ModelConfig]) -> None:
 def _print_layers(config: ModelConfig) -> None:
     described = layers(config)
     rows = [
-        (layer.name, f"{layer.parameters:,}", _short(layer.forward_flops), f"{layer.activation_elements:,}", _shape(layer))
+        (
+            layer.name,
+            f"{layer.parameters:,}",
+            _short(layer.forward_flops),
+            f"{layer.activation_elements:,}",
+            _shape(layer),
+        )
         for layer in described
     ]
     total = f"{sum(layer.parameters for layer in described):,} parameters"

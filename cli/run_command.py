@@ -73,9 +73,13 @@ def command(
     how: TrainingOptions = TrainingOptions(),
     compute: Compute = typer.Option(Compute.REAL, "--compute", help="real; paced is for more ranks than cores."),
     pace: costs.Costs = costs.Costs(),
-    deadline: str = typer.Option("5min", "--deadline", help="End a run in which no rank has moved for so long, with their last actions."),
+    deadline: str = typer.Option(
+        "5min", "--deadline", help="End a run in which no rank has moved for so long, with their last actions."
+    ),
     output: Path = typer.Option(Path("out/run"), "--output", help="Folder for timeline, losses and memory."),
-    dry: bool = typer.Option(False, "--dry-run", help="Walk through every rank in this process; nothing is computed or sent."),
+    dry: bool = typer.Option(
+        False, "--dry-run", help="Walk through every rank in this process; nothing is computed or sent."
+    ),
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Runs one schedule, or several in turns."""
@@ -86,9 +90,12 @@ def command(
     if compute is Compute.PACED:
         _refuse_learning(schedules, how)
     sizes = {
-        "model": model, "microbatch_size": microbatch_size, "width": width, "deadline_s": deadline_s,
+        "model": model,
+        "microbatch_size": microbatch_size,
+        "width": width,
+        "deadline_s": deadline_s,
         "partitions": _partitions(partition, model, schedules, profiles),
-    }  # fmt: skip
+    }
     paces = _paces(schedules, profiles[0], sizes) if compute is Compute.PACED else None
     job = _checked(schedules, training, paces, sizes)
     checked()
@@ -156,7 +163,13 @@ def _partitions(
 
 
 def _run(
-    schedules: list[Schedule], training: Training, paces: Paces | None, output: Path, sizes: dict[str, Any], *, as_json: bool
+    schedules: list[Schedule],
+    training: Training,
+    paces: Paces | None,
+    output: Path,
+    sizes: dict[str, Any],
+    *,
+    as_json: bool,
 ) -> None:
     from chimera.executor.training.run import run, run_several
 

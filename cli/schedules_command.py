@@ -32,7 +32,11 @@ def command(as_json: bool = typer.Option(False, "--json", help="One JSON documen
                 "activations": item.activations,
                 "source": item.source,
                 "options": {
-                    key: {"default": spec.default, "choices": list(spec.choices) if spec.choices else None, "help": spec.help}
+                    key: {
+                        "default": spec.default,
+                        "choices": list(spec.choices) if spec.choices else None,
+                        "help": spec.help,
+                    }
                     for key, spec in item.options.items()
                 },
             }
@@ -46,10 +50,14 @@ def command(as_json: bool = typer.Option(False, "--json", help="One JSON documen
             item.constraints,
             item.bubble,
             item.activations,
-            "\n".join(f"{key}={'auto' if spec.default is None else spec.default}" for key, spec in item.options.items()),
+            "\n".join(
+                f"{key}={'auto' if spec.default is None else spec.default}" for key, spec in item.options.items()
+            ),
             item.source,
         )
         for item in entries
     ]
-    print_table("Schedules", ("name", "constraints", "bubble", "activations", "options", "source"), rows, numbers_from=9)
+    print_table(
+        "Schedules", ("name", "constraints", "bubble", "activations", "options", "source"), rows, numbers_from=9
+    )
     note("next: chimera schedule chimera --stages 4 --microbatches 4")

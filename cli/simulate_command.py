@@ -128,7 +128,12 @@ def _metrics(prediction: Prediction) -> list[tuple[str, str]]:
     if metrics.throughput_samples_per_s is not None:
         rows.append(("throughput", f"{metrics.throughput_samples_per_s:.4g} samples/s"))
     if (steady := prediction.steady_state) is not None:
-        rows.append(("steady state: iteration, bubble ratio", f"{format_ns(steady.iteration_ns)}, {percent(steady.bubble_ratio)}"))
+        rows.append(
+            (
+                "steady state: iteration, bubble ratio",
+                f"{format_ns(steady.iteration_ns)}, {percent(steady.bubble_ratio)}",
+            )
+        )
         rows.append(("steady state: throughput", f"{steady.throughput_samples_per_s or 0:.4g} samples/s"))
     if prediction.interval_s is not None:
         low, middle, high = (format_ns(value * 1e9) for value in prediction.interval_s)

@@ -38,15 +38,23 @@ _ACTIONS = ("status", "cancel")
 
 
 def command(
-    words: list[str] | None = typer.Argument(None, metavar="-- COMMAND...", help="A chimera command; or status DIR, or cancel DIR."),
+    words: list[str] | None = typer.Argument(
+        None, metavar="-- COMMAND...", help="A chimera command; or status DIR, or cancel DIR."
+    ),
     cluster: str = typer.Option("local", "--cluster", help="A cluster profile: a TOML file, or a shipped one's name."),
-    settings: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="Overrides a key of the profile, such as request.time=2h."),
-    array: Path | None = typer.Option(None, "--array", help="A file with one chimera command a line: one array task each."),
+    settings: list[str] = typer.Option(
+        [], "--set", metavar="KEY=VALUE", help="Overrides a key of the profile, such as request.time=2h."
+    ),
+    array: Path | None = typer.Option(
+        None, "--array", help="A file with one chimera command a line: one array task each."
+    ),
     at_once: int | None = typer.Option(None, "--at-once", help="Most array tasks that run together."),
     name: str = typer.Option("chimera", "--name", help="The job's name."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the script; write and submit nothing."),
     wait: bool = typer.Option(False, "--wait", help="Wait for the end; exit status 1 if a task failed."),
-    output: Path = typer.Option(Path("out/slurm"), "--output", help="The job's folder: script, logs, what each task says last."),
+    output: Path = typer.Option(
+        Path("out/slurm"), "--output", help="The job's folder: script, logs, what each task says last."
+    ),
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> int:
     """Submits, or tells, or cancels."""
@@ -63,7 +71,14 @@ def command(
     if dry_run:
         script = render(profile, tasks, folder, name=name, array=array is not None, at_once=at_once)
         if as_json:
-            print_json({"schema_version": 1, "cluster": profile.name, "commands": [task.text for task in tasks], "script": script})
+            print_json(
+                {
+                    "schema_version": 1,
+                    "cluster": profile.name,
+                    "commands": [task.text for task in tasks],
+                    "script": script,
+                }
+            )
         else:
             print(script, end="")
         note("dry run: nothing was written or submitted")
@@ -77,10 +92,14 @@ def command(
 def _tasks(given: list[str], array: Path | None) -> list[Task]:
     if array is None:
         if not given:
-            raise InputError("no command", "there is nothing to submit", "write it after --, such as: chimera slurm -- validate")
+            raise InputError(
+                "no command", "there is nothing to submit", "write it after --, such as: chimera slurm -- validate"
+            )
         return [task_of(given)]
     if given:
-        raise InputError("--array with a command", "the file has the commands", f"add {' '.join(given)!r} to {array}, or drop it")
+        raise InputError(
+            "--array with a command", "the file has the commands", f"add {' '.join(given)!r} to {array}, or drop it"
+        )
     tasks = [task_of(line) for line in chimera_words(array)]
     refuse_shared_output(tasks)
     return tasks
@@ -92,7 +111,9 @@ def _submitted(job: Job | None, tasks: list[Task], folder: Path, *, wait: bool, 
         return _show(folder, as_json=as_json)
     left_out = len(tasks) - len(job.started)
     done = f", {left_out} done before and left out" if left_out else ""
-    note(f"submitted: job {job.number}, {len(job.started)} task(s) of up to {max(task.ranks for task in tasks)} ranks{done}")
+    note(
+        f"submitted: job {job.number}, {len(job.started)} task(s) of up to {max(task.ranks for task in tasks)} ranks{done}"
+    )
     note(f"next: chimera slurm status {folder}")
     if wait:
         from chimera.executor.cluster import wait as until_ended
@@ -106,7 +127,9 @@ def _submitted(job: Job | None, tasks: list[Task], folder: Path, *, wait: bool, 
 def _act(given: list[str], *, as_json: bool) -> int:
     action, *folders = given
     if len(folders) != 1:
-        raise InputError(f"chimera slurm {' '.join(given)}", f"{action} takes one folder", f"write: chimera slurm {action} out/slurm")
+        raise InputError(
+            f"chimera slurm {' '.join(given)}", f"{action} takes one folder", f"write: chimera slurm {action} out/slurm"
+        )
     folder = Path(folders[0])
     if action == "status":
         return _show(folder, as_json=as_json)
@@ -133,7 +156,13 @@ def _report(found: list[TaskState], *, as_json: bool) -> int:
         print_json({"schema_version": 1, "tasks": [asdict(task) for task in found]})
     else:
         rows = [
-            (str(task.task), task.state, "" if task.exit_status is None else str(task.exit_status), task.reason, task.command)
+            (
+                str(task.task),
+                task.state,
+                "" if task.exit_status is None else str(task.exit_status),
+                task.reason,
+                task.command,
+            )
             for task in found
         ]
         print_table(f"{len(found)} task(s)", ("task", "state", "exit", "reason", "command"), rows, numbers_from=9)

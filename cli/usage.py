@@ -58,10 +58,17 @@ def refusal(error: Any) -> ChimeraError:
     parameter, message = getattr(error, "param", None), error.format_message()
     if parameter is None:
         return InputError(message.rstrip("."), "", examples)
-    flag = max(parameter.opts, key=len) if parameter.param_type_name == "option" else (parameter.metavar or parameter.name.upper())
+    flag = (
+        max(parameter.opts, key=len)
+        if parameter.param_type_name == "option"
+        else (parameter.metavar or parameter.name.upper())
+    )
     if found := _CHOICES.search(message):
         return UnknownNameError(f"value of {flag}", found[1], re.findall(r"'([^']*)'", found[2]))
     if message.startswith("Missing"):
         return InputError(f"{command} without {flag}", "", f"{parameter.help or ''} {examples}".strip())
-    derived = next((words for sign, words in _NUMBERS.items() if sign in message), message.partition(": ")[2].removeprefix("Value error, "))
+    derived = next(
+        (words for sign, words in _NUMBERS.items() if sign in message),
+        message.partition(": ")[2].removeprefix("Value error, "),
+    )
     return InputError(f"the value of {flag}", derived.rstrip("."), examples)

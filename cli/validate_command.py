@@ -40,15 +40,24 @@ Examples:
 """
 _START_UP_S = 25.0
 _COLUMNS = (
-    "schedule", "predicted", "measured [95 %]", "error", "bubble pred/meas", "points", "memory pred/meas", "memory error",
+    "schedule",
+    "predicted",
+    "measured [95 %]",
+    "error",
+    "bubble pred/meas",
+    "points",
+    "memory pred/meas",
+    "memory error",
     "iterations",
-)  # fmt: skip
+)
 _FIRST_TO_GO = ("iterations", "points", "memory pred/meas", "memory error", "bubble pred/meas")
 """where a terminal is too narrow for all"""
 
 
 def command(
-    names: list[str] | None = typer.Argument(None, help="Schedules, or CSV or JSON files; gpipe, dapple and chimera by default."),
+    names: list[str] | None = typer.Argument(
+        None, help="Schedules, or CSV or JSON files; gpipe, dapple and chimera by default."
+    ),
     model: str = typer.Option("gpt-tiny", "--model", help="A shipped model's name: see chimera models."),
     stages: int = typer.Option(2, "--stages", help="Devices of the pipeline, D."),
     microbatches: int = typer.Option(8, "--microbatches", help="Micro-batches per iteration, N."),
@@ -58,9 +67,15 @@ def command(
     partition: Annotated[str | None, PARTITION] = None,
     data: Annotated[str, DATA] = "",
     data_dir: Annotated[str | None, DATA_DIR] = None,
-    compute: str = typer.Option("real", "--compute", metavar="real|paced", help="Compute, or sleep for its time: for more ranks than cores."),
-    profile: str | None = typer.Option(None, "--profile", help="The costs that paced stages sleep for; measured on this machine by default."),
-    budget: str = typer.Option("60s", "--budget", help="Time for measuring, start-up aside: calibration and judged runs take turns."),
+    compute: str = typer.Option(
+        "real", "--compute", metavar="real|paced", help="Compute, or sleep for its time: for more ranks than cores."
+    ),
+    profile: str | None = typer.Option(
+        None, "--profile", help="The costs that paced stages sleep for; measured on this machine by default."
+    ),
+    budget: str = typer.Option(
+        "60s", "--budget", help="Time for measuring, start-up aside: calibration and judged runs take turns."
+    ),
     tolerance: str = typer.Option("5%", "--tolerance", help="Allowed error of the iteration time."),
     seed: int = typer.Option(0, "--seed", help="Seed of weights and data."),
     output: Path = typer.Option(Path("out/validate"), "--output", help="Folder for results and pictures."),
@@ -75,10 +90,17 @@ def command(
     allowed, budget_s = _ratio(tolerance), some_time("--budget", budget)
     chosen = names or ["gpipe", "dapple", "chimera"]
     asked: dict[str, Any] = {
-        "model": model, "stages": stages, "microbatches": microbatches, "microbatch_size": microbatch_size, "width": width,
-        "compute": compute, "pace": None if profile is None else load_profile(profile),
-        "source": source_of(data, data_dir), "partition": partition, "budget_s": budget_s,
-    }  # fmt: skip
+        "model": model,
+        "stages": stages,
+        "microbatches": microbatches,
+        "microbatch_size": microbatch_size,
+        "width": width,
+        "compute": compute,
+        "pace": None if profile is None else load_profile(profile),
+        "source": source_of(data, data_dir),
+        "partition": partition,
+        "budget_s": budget_s,
+    }
     judged = select_several(chosen, stages, microbatches, settings)
     schedules = check_validation(judged, **asked)
     checked()
@@ -91,8 +113,10 @@ def command(
     if not is_leader():  # rank 0 has the same verdict, and tells it
         return 0
     _report(verdict, output, as_json=as_json)
-    note(f"next: open {output / 'trace.json'} in Perfetto; chimera compare --stages {stages} --microbatches {microbatches} "
-         f"--profile {output / 'profile.json'}")  # fmt: skip
+    note(
+        f"next: open {output / 'trace.json'} in Perfetto; chimera compare --stages {stages} --microbatches {microbatches} "
+        f"--profile {output / 'profile.json'}"
+    )
     return 0 if verdict.passed and not verdict.too_noisy else 1
 
 
@@ -141,13 +165,21 @@ def _print(verdict: Validation) -> None:
         note(f"this terminal is too narrow for {', '.join(left_out)}: --json has them")
     for case in verdict.cases:
         if (steady := case.error.steady_iteration) is not None:
-            predicted, measured = (format_ns((side.steady_iteration_s or 0) * 1e9) for side in (case.predicted, case.measured))
-            print(f"{case.schedule} while its pipeline is full: {predicted} an iteration, measured {measured} ({steady:+.1%})")
+            predicted, measured = (
+                format_ns((side.steady_iteration_s or 0) * 1e9) for side in (case.predicted, case.measured)
+            )
+            print(
+                f"{case.schedule} while its pipeline is full: {predicted} an iteration, measured {measured} ({steady:+.1%})"
+            )
     summary = verdict.summary
-    print(f"mean error {summary.mean_abs_error_iteration:.1%}, worst {summary.worst_abs_error_iteration:.1%}; "
-          f"repeat noise {verdict.repeat_noise:.1%}; drift {verdict.drift:+.1%}; "
-          f"ranking {'agrees' if summary.ranking_agrees else 'DISAGREES'}; gradients within {verdict.max_gradient_difference:.0e}")  # fmt: skip
-    inside, iterations = (sum(getattr(case, name) for case in verdict.cases) for name in ("inside_interval", "iterations"))
+    print(
+        f"mean error {summary.mean_abs_error_iteration:.1%}, worst {summary.worst_abs_error_iteration:.1%}; "
+        f"repeat noise {verdict.repeat_noise:.1%}; drift {verdict.drift:+.1%}; "
+        f"ranking {'agrees' if summary.ranking_agrees else 'DISAGREES'}; gradients within {verdict.max_gradient_difference:.0e}"
+    )
+    inside, iterations = (
+        sum(getattr(case, name) for case in verdict.cases) for name in ("inside_interval", "iterations")
+    )
     print(f"{inside} of {iterations} measured iterations are inside the predicted 90 % intervals")
     print(verdict.verdict)
 

@@ -137,14 +137,18 @@ def parse_action(text: str) -> Step:
         return Overlap(forward, backward)
     match = _ACTION.fullmatch(text)
     if not match:
-        raise InputError(f"action {text!r}", "is not <stage><KIND><micro-batch>", "write for example 2F5, 0SEND_F3 or 1STEP")
+        raise InputError(
+            f"action {text!r}", "is not <stage><KIND><micro-batch>", "write for example 2F5, 0SEND_F3 or 1STEP"
+        )
     stage, name, microbatch, also, half = match.groups()
     kind = Kind(name)
     if (microbatch is None) != (kind in _WITHOUT_MICROBATCH):
         problem = "needs a micro-batch" if microbatch is None else "takes no micro-batch"
         raise InputError(f"action {text!r}", f"{name} {problem}", "write for example 2F5 or 1STEP")
     if also is not None and kind not in (Kind.F, Kind.SEND_F, Kind.RECV_F):
-        raise InputError(f"action {text!r}", "only a forward can cover two micro-batches", "write one backward for each")
+        raise InputError(
+            f"action {text!r}", "only a forward can cover two micro-batches", "write one backward for each"
+        )
     if half is not None and kind in (Kind.F, Kind.SEND_F, Kind.RECV_F):
         raise InputError(f"action {text!r}", "only a backward can cover half a micro-batch", "write the forward whole")
     return Action(int(stage), kind, *(-1 if field is None else int(field) for field in (microbatch, also, half)))

@@ -85,7 +85,9 @@ def peer_of(action: Action, schedule: Schedule) -> int:
     return schedule.device_of(stage, action.microbatch)
 
 
-def _message(action: Action, sender: int, receiver: int, kinds: tuple[Kind, Kind], schedule: Schedule) -> Message | None:
+def _message(
+    action: Action, sender: int, receiver: int, kinds: tuple[Kind, Kind], schedule: Schedule
+) -> Message | None:
     _, _, microbatch, also, half = action
     row = schedule.placement[schedule.replica_of[microbatch]]
     source, target = row[sender], row[receiver]

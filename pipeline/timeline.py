@@ -13,9 +13,7 @@ from chimera.pipeline.actions import Action, Step
 
 Stream = Literal["compute", "sync", "optimizer"]
 Source = Literal["predicted", "measured", "paced"]
-Category = Literal[
-    "weights", "gradients", "optimizer", "activations", "workspace", "buffers", "versions", "framework"
-]
+Category = Literal["weights", "gradients", "optimizer", "activations", "workspace", "buffers", "versions", "framework"]
 
 
 class Span(NamedTuple):

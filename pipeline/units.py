@@ -64,7 +64,11 @@ def _parse(text: str, noun: str, units: dict[str, int], examples: str) -> int:
         raise InputError(f"{noun} {text!r}", "is negative", f"give a {noun} of zero or more")
     whole = int(value.to_integral_value())
     if value and not whole:
-        raise InputError(f"{noun} {text!r}", f"is less than half a {smallest}, the smallest there is", f"write {examples}, or 0{smallest}")
+        raise InputError(
+            f"{noun} {text!r}",
+            f"is less than half a {smallest}, the smallest there is",
+            f"write {examples}, or 0{smallest}",
+        )
     return whole
 
 

@@ -26,7 +26,9 @@ def schedules(
     draw: st.DrawFn, names: tuple[str, ...] = (), *, max_stages: int = 8, max_microbatches: int = 28
 ) -> Schedule:
     """Any schedule that a generator of the catalogue (or of `names`) admits, with any of its options."""
-    chosen = draw(st.sampled_from([item for item in catalogue() if not item.reads_file and (not names or item.name in names)]))
+    chosen = draw(
+        st.sampled_from([item for item in catalogue() if not item.reads_file and (not names or item.name in names)])
+    )
     depth = draw(st.integers(1, max_stages))
     if chosen.name in _EVEN_DEPTH:
         depth += depth % 2

@@ -77,10 +77,14 @@ def _cold(times: Mapping[_Case, list[float]], kinds: Collection[Kind]) -> tuple[
 
 
 def _factor(medians: dict[_Case, float], kind: Kind, context: Context) -> float:
-    return _ratio(medians, {
-        case: case._replace(context="fresh") for case in medians
-        if (case.kind, case.context) == (kind, context) and not case.recompute
-    })  # fmt: skip
+    return _ratio(
+        medians,
+        {
+            case: case._replace(context="fresh")
+            for case in medians
+            if (case.kind, case.context) == (kind, context) and not case.recompute
+        },
+    )
 
 
 def _split_factor(medians: dict[_Case, float]) -> float:
@@ -109,6 +113,10 @@ def _ratio(medians: dict[_Case, float], pairs: dict[_Case, _Case]) -> float:
 
 
 def _advantage(locality: Locality, case: _Case) -> float:
-    factors = {"fresh": 1.0, "after-backward": locality.forward_after_backward,
-               "own-forward": locality.backward_after_own_forward, "after-another": locality.weight_after_another}  # fmt: skip
+    factors = {
+        "fresh": 1.0,
+        "after-backward": locality.forward_after_backward,
+        "own-forward": locality.backward_after_own_forward,
+        "after-another": locality.weight_after_another,
+    }
     return factors[case.context] * (locality.forward_for_split if case.split else 1.0)

@@ -107,10 +107,18 @@ def _observations(
             prepares = action.kind is Kind.F and (action.stage, action.microbatch) in split
             found.append(
                 Observation(
-                    action.stage, action.kind, context, prepares, duration, start, delay, action.microbatch,
-                    turn=done[action[:2]], recompute=schedule.recomputes(action.stage),
+                    action.stage,
+                    action.kind,
+                    context,
+                    prepares,
+                    duration,
+                    start,
+                    delay,
+                    action.microbatch,
+                    turn=done[action[:2]],
+                    recompute=schedule.recomputes(action.stage),
                 )
-            )  # fmt: skip
+            )
             done[action[:2]] += 1
         before = span
     return found
@@ -188,7 +196,9 @@ def _launched(timeline: Timeline) -> dict[int, int]:
 def _reduce(reduces: Sequence[Span], launched: Mapping[int, int], gradient_bytes: Sequence[int]) -> tuple[int, int]:
     """Mean bytes and mean share of the time: all-reduces of one device that overlap share its links."""
     busy, reached = 0, 0
-    for stage, span in sorted(((span.action.parts[0].stage, span) for span in reduces), key=lambda pair: launched[pair[0]]):
+    for stage, span in sorted(
+        ((span.action.parts[0].stage, span) for span in reduces), key=lambda pair: launched[pair[0]]
+    ):
         busy += max(span.end_ns - max(launched[stage], reached), 0)
         reached = max(reached, span.end_ns)
     total = sum(gradient_bytes[span.action.parts[0].stage] for span in reduces)

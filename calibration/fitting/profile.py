@@ -186,7 +186,9 @@ def _all_reduce(found: Measurements) -> AllReduceCost:
     scales = _reduce_scales(found, lines)
     sizes = sorted({int(size) for table in found.probes[0]["reduces"].values() for size in table})
     measured = tuple(
-        MeasuredReduce(group, size, round(scales[group] * line.at(size))) for group, line in lines.items() for size in sizes
+        MeasuredReduce(group, size, round(scales[group] * line.at(size)))
+        for group, line in lines.items()
+        for size in sizes
     )
     smallest, scale = lines[min(lines)], scales[min(lines)]
     compute_slowdown, reduce_slowdown = slowdowns(found.probes)

@@ -94,7 +94,9 @@ def _relative_durations(actions: Sequence[Observation]) -> dict[_Cell, list[_Rel
         centre = median(seen.duration_ns for seen, _, _ in members)
         for seen, late_ns, message_ns in members:
             own = (seen.duration_ns + late_ns) / centre
-            cells[_Cell(seen.run, seen.iteration, seen.device)].append(_Relative(own, own + message_ns / centre, centre))
+            cells[_Cell(seen.run, seen.iteration, seen.device)].append(
+                _Relative(own, own + message_ns / centre, centre)
+            )
     return cells
 
 
@@ -156,9 +158,10 @@ def _own(cells: _Cells) -> list[float]:
     grand = fmean(value for row in cells.values() for value in row)
     return [
         grand - 1 + (value - fmean(row)) * sqrt(len(row) / (len(row) - 1))
-        for row in cells.values() if len(row) > 1
+        for row in cells.values()
+        if len(row) > 1
         for value in row
-    ]  # fmt: skip
+    ]
 
 
 def _common_variances(cells: _Cells) -> tuple[float, float]:
@@ -199,9 +202,11 @@ def _spread(times: Iterable[tuple[int, Collection[int]]]) -> float:
     """
     logs = [
         sqrt(count) * log(value / median(row))
-        for count, row in times if len(row) > 1 and median(row) > 0
-        for value in row if value > 0
-    ]  # fmt: skip
+        for count, row in times
+        if len(row) > 1 and median(row) > 0
+        for value in row
+        if value > 0
+    ]
     if not logs:
         return 0.0
     low, high = np.quantile(logs, [0.1587, 0.8413])

@@ -6,7 +6,15 @@ shared machine disturbs some of them. Every rule here is fixed before anything i
 
 from __future__ import annotations
 
-__all__ = ["DISTURBANCE_RULE", "Interval", "disturbed", "disturbed_rounds", "median_interval", "relative_spread", "win_probability"]
+__all__ = [
+    "DISTURBANCE_RULE",
+    "Interval",
+    "disturbed",
+    "disturbed_rounds",
+    "median_interval",
+    "relative_spread",
+    "win_probability",
+]
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -66,8 +74,7 @@ def disturbed(durations: Sequence[float], steal_fractions: Sequence[float]) -> l
     """
     limit = _OUTLIER_LIMIT * float(np.median(durations)) if len(durations) else 0.0
     return [
-        duration > limit or steal > _STEAL_LIMIT
-        for duration, steal in zip(durations, steal_fractions, strict=True)
+        duration > limit or steal > _STEAL_LIMIT for duration, steal in zip(durations, steal_fractions, strict=True)
     ]
 
 

@@ -72,9 +72,18 @@ def validate(
     RunError when a rank fails.
     """
     schedules = check_validation(
-        names, model=model, stages=stages, microbatches=microbatches, microbatch_size=microbatch_size, width=width,
-        budget_s=budget_s, compute=compute, pace=pace, source=source, partition=partition,
-    )  # fmt: skip
+        names,
+        model=model,
+        stages=stages,
+        microbatches=microbatches,
+        microbatch_size=microbatch_size,
+        width=width,
+        budget_s=budget_s,
+        compute=compute,
+        pace=pace,
+        source=source,
+        partition=partition,
+    )
     config = model_config(model)
     source = check_source(config, source)
     if compute == "real":
@@ -86,7 +95,16 @@ def validate(
     if on_progress:
         on_progress("gradients compared with the single-process reference", 0.0)
     wanted = SessionConfig(
-        config, stages, microbatch_size, budget_s, output, seed, width=width, pace=pace, source=source, partitions=partitions
+        config,
+        stages,
+        microbatch_size,
+        budget_s,
+        output,
+        seed,
+        width=width,
+        pace=pace,
+        source=source,
+        partitions=partitions,
     )
     if compute == "paced" and pace is None:
         wanted = replace(wanted, pace=_own_pace(wanted, on_progress))
@@ -139,10 +157,15 @@ def _partitions(config: ModelConfig, text: str | None, schedules: Mapping[str, S
 def _own_pace(config: SessionConfig, on_progress: OnProgress | None) -> Profile:
     """What paced stages sleep for when no profile says it: measured on as many ranks as there are cores."""
     return calibrate(
-        config.model.name, stages=min(config.stages, available_cores()), microbatch_size=config.microbatch_size,
-        budget_s=_PACE_SHARE * config.budget_s, output=config.output / "pace", source=config.source, seed=config.seed,
+        config.model.name,
+        stages=min(config.stages, available_cores()),
+        microbatch_size=config.microbatch_size,
+        budget_s=_PACE_SHARE * config.budget_s,
+        output=config.output / "pace",
+        source=config.source,
+        seed=config.seed,
         on_progress=on_progress,
-    )  # fmt: skip
+    )
 
 
 def _verdict(
@@ -178,9 +201,13 @@ def _check_compute(compute: str, pace: Profile | None) -> None:
 
 def _case(name: str, schedule: Schedule, session: Session, config: SessionConfig) -> ValidationCase:
     prediction = simulate(
-        schedule, session.profile, microbatch_size=config.microbatch_size, width=config.width, samples=_SAMPLES,
+        schedule,
+        session.profile,
+        microbatch_size=config.microbatch_size,
+        width=config.width,
+        samples=_SAMPLES,
         partition=config.partitions.get(schedule.stages),
-    )  # fmt: skip
+    )
     kept = session.judged[name]
     measured = kept.timelines
     assert prediction.typical is not None
@@ -259,5 +286,3 @@ def _drift(iterations: Sequence[int]) -> float:
     """Relative change of the calibration iterations' median from the first to the second half."""
     half = len(iterations) // 2
     return median(iterations[half:]) / median(iterations[:half]) - 1 if half else 0.0
-
-

@@ -41,7 +41,9 @@ def keep_undisturbed(
         flags = [bad or number in noisy for bad, number in zip(single, numbers[label], strict=True)]
         if all(flags):
             derived = "nothing is left to judge"
-            raise InputError(f"all {len(flags)} iterations of {label} were disturbed", derived, "free the machine and repeat")
+            raise InputError(
+                f"all {len(flags)} iterations of {label} were disturbed", derived, "free the machine and repeat"
+            )
         found[label] = Kept(
             tuple(t for t, bad in zip(measured[label], flags, strict=True) if not bad),
             tuple(n for n, bad in zip(numbers[label], flags, strict=True) if not bad),

@@ -51,5 +51,7 @@ def paced_layers(profile: Profile, microbatch_size: int) -> dict[str, dict[str, 
 
 def _layer_count(profile: Profile) -> int:
     if profile.per_stage:
-        raise InputError(f"profile {profile.name!r}", "knows stages, not the layers of a model", "give a calibrated profile")
+        raise InputError(
+            f"profile {profile.name!r}", "knows stages, not the layers of a model", "give a calibrated profile"
+        )
     return sum(layer.repeat for layer in profile.layers)

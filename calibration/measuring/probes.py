@@ -55,9 +55,7 @@ def _layers(context: RankContext, payload: Mapping[str, Any], config: ModelConfi
     """Times and memory of the layers of this rank's stages, all ranks measuring at the same time."""
     cuts = explicit(payload["layers_per_stage"], len(layers(config)))
     devices = min(len(cuts), context.ranks)
-    mine = [
-        index for stage, cut in enumerate(cuts) if stage % devices == context.rank % devices for index in cut
-    ]
+    mine = [index for stage, cut in enumerate(cuts) if stage % devices == context.rank % devices for index in cut]
     seconds = payload["probe_seconds"] / max(_PASSES * len(mine), 1)
     found: dict[str, dict[str, Any]] = {}
     dist.barrier()
@@ -78,7 +76,10 @@ class _Probe:
     def __init__(self, config: ModelConfig, index: int, size: int, job: Mapping[str, Any]) -> None:
         (self.module,) = build_layers(config, [index], seed=job["seed"])
         source = Source(job["data"], job["data_dir"])
-        self.config, self.batch = config, microbatch(config, size, seed=job["seed"], iteration=0, number=0, source=source)
+        self.config, self.batch = (
+            config,
+            microbatch(config, size, seed=job["seed"], iteration=0, number=0, source=source),
+        )
         self.last = index == len(layers(config)) - 1
         self.sample = self.batch.inputs if index == 0 else torch.randn(size, *layers(config)[index - 1].boundary_shape)
 

@@ -163,11 +163,15 @@ def _payload(config: SessionConfig, job: Job, schedules: Iterable[Schedule]) -> 
 def _session(config: SessionConfig, schedules: Mapping[str, Schedule], results: Sequence[Mapping[str, Any]]) -> Session:
     calibration = {label: item for label, item in schedules.items() if label.startswith("calibration-")}
     kept = keep_undisturbed(results, schedules, calibration)
-    runs = [CalibrationRun(item, kept[label], config.partitions.get(item.stages)) for label, item in calibration.items()]
+    runs = [
+        CalibrationRun(item, kept[label], config.partitions.get(item.stages)) for label, item in calibration.items()
+    ]
     profile = cross_validated(
         partial(_fit, config, [result["probes"] for result in results], _provenance(config, kept)),
-        runs, microbatch_size=config.microbatch_size, width=config.width,
-    )  # fmt: skip
+        runs,
+        microbatch_size=config.microbatch_size,
+        width=config.width,
+    )
     judged = [label for label in schedules if label not in calibration]
     iterations = {label: [t.end_ns for t in timelines(results, label)] for label in calibration}
     return Session(

@@ -24,7 +24,9 @@ def calibration_schedules(stages: int, judged: Iterable[Schedule] = ()) -> dict[
     judged configuration: it takes one micro-batch (Chimera: one unit) more until it differs.
     """
     judged = list(judged)
-    taken = {(_RECOMPUTING if item.name == "dapple" and item.recompute else item.name, item.microbatches) for item in judged}
+    taken = {
+        (_RECOMPUTING if item.name == "dapple" and item.recompute else item.name, item.microbatches) for item in judged
+    }
     few = max(stages + 1, _LEAST)
     wanted = [("gpipe", few, 1), ("dapple", few, 1)]
     if stages % 2 == 0:

@@ -28,7 +28,9 @@ def depths(given: str) -> list[int]:
     try:
         return list(dict.fromkeys(int(part) for part in given.split(",")))
     except ValueError as error:
-        raise InputError(f"--stages {given}", "is not a number of devices, nor several", "write 8, or 4,8,16") from error
+        raise InputError(
+            f"--stages {given}", "is not a number of devices, nor several", "write 8, or 4,8,16"
+        ) from error
 
 
 def candidates(

@@ -15,15 +15,20 @@ from chimera.pipeline.errors import InputError
 if TYPE_CHECKING:
     from chimera.simulator import Profile
 
+
 @dataclass(frozen=True, slots=True)
 class Costs:
     """What computation costs, as it is written on the command line."""
 
-    profile: Annotated[str | None, typer.Option("--profile", help="A calibrated or a shipped profile: a file or a name.")] = None
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="A calibrated or a shipped profile: a file or a name.")
+    ] = None
     forward: Annotated[
         str | None, typer.Option("--forward", metavar="TIME", help="Forward of every stage, such as 1ms.")
     ] = None
-    backward: Annotated[str | None, typer.Option("--backward", metavar="TIME", help="Full backward of every stage.")] = None
+    backward: Annotated[
+        str | None, typer.Option("--backward", metavar="TIME", help="Full backward of every stage.")
+    ] = None
     backward_input: Annotated[
         str | None, typer.Option("--backward-input", metavar="TIME", help="Backward for inputs, where it is split.")
     ] = None

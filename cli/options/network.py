@@ -37,13 +37,17 @@ class NetworkOptions:
     """What is said about the network, as it is written; it completes or overrides a profile."""
 
     p2p: Annotated[
-        str | None, typer.Option("--p2p", metavar="TIME", help="Latency of every message between equal stages; default 0ms.")
+        str | None,
+        typer.Option("--p2p", metavar="TIME", help="Latency of every message between equal stages; default 0ms."),
     ] = None
     devices_per_node: Annotated[
         int | None, typer.Option("--devices-per-node", help="Devices that share a node, in the order of ranks.")
     ] = None
     intra_node: Annotated[
-        str | None, typer.Option("--intra-node", metavar=_LINK, help=f"Links within a node, such as {_EXAMPLE}; either part alone.")
+        str | None,
+        typer.Option(
+            "--intra-node", metavar=_LINK, help=f"Links within a node, such as {_EXAMPLE}; either part alone."
+        ),
     ] = None
     inter_node: Annotated[
         str | None, typer.Option("--inter-node", metavar=_LINK, help="Links between nodes, such as 20us,10GB/s.")
@@ -58,10 +62,12 @@ class NetworkOptions:
         str | None, typer.Option("--overhead", metavar="TIME", help="Host time of every message, at both ends.")
     ] = None
     boundary: Annotated[
-        str | None, typer.Option("--boundary", metavar="SIZE", help="Bytes of a message, for costs without sizes: 4MiB.")
+        str | None,
+        typer.Option("--boundary", metavar="SIZE", help="Bytes of a message, for costs without sizes: 4MiB."),
     ] = None
     gradients: Annotated[
-        str | None, typer.Option("--gradients", metavar="SIZE", help="Gradients of a device's share, for costs without sizes.")
+        str | None,
+        typer.Option("--gradients", metavar="SIZE", help="Gradients of a device's share, for costs without sizes."),
     ] = None
     all_reduce: Annotated[
         AllReduce | None, typer.Option("--all-reduce", help="The algorithm, instead of what the profile says.")
@@ -88,7 +94,9 @@ def network_key(prediction: Prediction) -> dict[str, Any]:
     from chimera.simulator.costs.profile_file import document
 
     found = document(prediction.profile)
-    return {"network": {"topology": found["topology"], "links": found.get("links", {}), "all_reduce": found["all_reduce"]}}
+    return {
+        "network": {"topology": found["topology"], "links": found.get("links", {}), "all_reduce": found["all_reduce"]}
+    }
 
 
 def _change(options: NetworkOptions) -> Rewiring:
@@ -119,7 +127,9 @@ def _link(option: str, text: str | None) -> LinkChange | None:
     bandwidths = [part for part in parts if "/" in part]
     latencies = [part for part in parts if "/" not in part]
     if len(bandwidths) > 1 or len(latencies) > 1:
-        raise InputError(f"{option} {text}", "is not one latency and one bandwidth", f"write for example {option} {_EXAMPLE}")
+        raise InputError(
+            f"{option} {text}", "is not one latency and one bandwidth", f"write for example {option} {_EXAMPLE}"
+        )
     try:
         return LinkChange(
             latency_ns=duration_ns(option, latencies[0]) if latencies else None,

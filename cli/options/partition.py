@@ -42,7 +42,9 @@ def _costs(text: str, model: str | None, profile: Profile | None) -> list[int]:
 
         return [layer.forward_flops for layer in layers(model_config(model or ""))]
     if profile.per_stage:
-        raise InputError(f"--partition {text} with equal stages", "which know no layers", "give --profile of a calibration")
+        raise InputError(
+            f"--partition {text} with equal stages", "which know no layers", "give --profile of a calibration"
+        )
     from chimera.simulator.costs.stage_costs import stage_costs
 
     count = sum(layer.repeat for layer in profile.layers)

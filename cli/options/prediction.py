@@ -49,17 +49,22 @@ class Receives(StrEnum):
 class PredictionOptions:
     """How to predict, as it is written on the command line."""
 
-    microbatch_size: Annotated[int | None, typer.Option("--microbatch-size", help="Samples in a micro-batch, B.")] = None
+    microbatch_size: Annotated[int | None, typer.Option("--microbatch-size", help="Samples in a micro-batch, B.")] = (
+        None
+    )
     width: Annotated[int, typer.Option("--width", help="Data-parallel copies of the pipeline, W.")] = 1
     semantics: Annotated[
         Semantics, typer.Option("--semantics", help="What a transport makes wait: see docs/simulating.md.")
     ] = Semantics.BUFFERED
     receives: Annotated[
-        Receives | None, typer.Option("--receives", help="With --semantics stream: whether receives are posted early or late.")
+        Receives | None,
+        typer.Option("--receives", help="With --semantics stream: whether receives are posted early or late."),
     ] = None
     engine: Annotated[
         Engine | None,
-        typer.Option("--engine", help="simpy (reference, default), compiled, or auto (default from 200,000 computations)."),
+        typer.Option(
+            "--engine", help="simpy (reference, default), compiled, or auto (default from 200,000 computations)."
+        ),
     ] = None
     partition: Annotated[str | None, PARTITION] = None
     samples: Annotated[int, typer.Option("--samples", help="Draws from the profile's jitter, for an interval.")] = 0
@@ -111,12 +116,18 @@ def _predict(planned: Schedule | Plan, profile: Profile, question: Question, sai
     how = question.how
     plain = planned.schedule if isinstance(planned, Plan) else planned
     prediction = simulate(
-        planned, profile, microbatch_size=how.microbatch_size, width=how.width, engine=how.engine.value if how.engine else None,
-        samples=how.samples, seed=how.seed, semantics=how.semantics.value,
+        planned,
+        profile,
+        microbatch_size=how.microbatch_size,
+        width=how.width,
+        engine=how.engine.value if how.engine else None,
+        samples=how.samples,
+        seed=how.seed,
+        semantics=how.semantics.value,
         receives="early" if how.receives is None else how.receives.value,
         slow_devices=slow_devices(question.changes.slow_device),
         partition=layers_per_stage(how.partition, plain, profile=profile),
-    )  # fmt: skip
+    )
     return replace(prediction, assumptions=(*prediction.assumptions, *said, *_transport(how)))
 
 

@@ -27,7 +27,9 @@ def select(name: str, stages: int | None, microbatches: int | None, settings: li
     missing = [flag for flag, value in (("--stages", stages), ("--microbatches", microbatches)) if value is None]
     if missing:
         entry(name)
-        raise InputError(f"{name} without {missing[0]}", "a schedule needs its depth and micro-batches", f"give {missing[0]}")
+        raise InputError(
+            f"{name} without {missing[0]}", "a schedule needs its depth and micro-batches", f"give {missing[0]}"
+        )
     assert stages is not None and microbatches is not None
     return build(name, stages=stages, microbatches=microbatches, **parse_settings(name, settings))
 
@@ -110,4 +112,6 @@ def _typed(key: str, text: str, spec: OptionSpec) -> Option:
         return spec.kind(text)
     except (ValueError, KeyError) as error:
         example = spec.default if spec.default is not None else (spec.choices or ("",))[0]
-        raise InputError(f"--set {key}={text}", f"is not {spec.kind.__name__}", f"give a value such as {example}") from error
+        raise InputError(
+            f"--set {key}={text}", f"is not {spec.kind.__name__}", f"give a value such as {example}"
+        ) from error

@@ -36,7 +36,9 @@ class TrainingOptions:
     optimizer: Annotated[str, typer.Option("--optimizer", help="adamw or sgd.")] = "adamw"
     learning_rate: Annotated[float, typer.Option("--learning-rate", help="The highest learning rate.")] = 1e-3
     momentum: Annotated[float, typer.Option("--momentum", help="Momentum of sgd.")] = 0.0
-    decay: Annotated[str, typer.Option("--decay", help="constant, linear or cosine, to zero at the last step.")] = "constant"
+    decay: Annotated[str, typer.Option("--decay", help="constant, linear or cosine, to zero at the last step.")] = (
+        "constant"
+    )
     rate_warmup: Annotated[
         int, typer.Option("--rate-warmup", help="Steps in which the learning rate rises to its highest.")
     ] = 0
@@ -44,7 +46,9 @@ class TrainingOptions:
         float | None,
         typer.Option("--clip-norm", help="Largest norm of all gradients together; schedules with a flush only."),
     ] = None
-    precision: Annotated[str, typer.Option("--precision", help="float32, float64, or bf16 over float32 weights.")] = "float32"
+    precision: Annotated[str, typer.Option("--precision", help="float32, float64, or bf16 over float32 weights.")] = (
+        "float32"
+    )
     checkpoint_every: Annotated[
         int, typer.Option("--checkpoint-every", help="Write a checkpoint every so many steps, and at the end.")
     ] = 0

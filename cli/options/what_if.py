@@ -26,35 +26,46 @@ class WhatIfOptions:
 
     slow_device: Annotated[
         list[str],
-        typer.Option("--slow-device", metavar="DEVICE=FACTOR", help="What if a device computed FACTOR times as long; repeatable."),
+        typer.Option(
+            "--slow-device", metavar="DEVICE=FACTOR", help="What if a device computed FACTOR times as long; repeatable."
+        ),
     ] = field(default_factory=list)
     slow_link: Annotated[
         list[str],
         typer.Option(
-            "--slow-link", metavar="A-B=FACTOR",
+            "--slow-link",
+            metavar="A-B=FACTOR",
             help="What if the link between two devices were FACTOR times as slow, for messages and all-reduces; repeatable.",
         ),
     ] = field(default_factory=list)
     faster_network: Annotated[
         float | None,
-        typer.Option("--faster-network", metavar="FACTOR", help="What if all latencies were divided, all bandwidths multiplied by it."),
+        typer.Option(
+            "--faster-network",
+            metavar="FACTOR",
+            help="What if all latencies were divided, all bandwidths multiplied by it.",
+        ),
     ] = None
     cores: Annotated[
         int | None, typer.Option("--cores", metavar="C", help="What if the devices of a host shared C cores.")
     ] = None
     jitter: Annotated[
         str | None,
-        typer.Option("--jitter", metavar="PERCENT", help="What if everything varied by so much, such as 5%; with --samples."),
+        typer.Option(
+            "--jitter", metavar="PERCENT", help="What if everything varied by so much, such as 5%; with --samples."
+        ),
     ] = None
     stragglers: Annotated[
         str | None,
         typer.Option(
-            "--stragglers", metavar="SHARE=FACTOR",
+            "--stragglers",
+            metavar="SHARE=FACTOR",
             help="What if in so many iterations (0.1) a device took FACTOR times as long; with --samples.",
         ),
     ] = None
     capacity: Annotated[
-        str | None, typer.Option("--capacity", metavar="SIZE", help="Memory of a device: who runs out first, and where.")
+        str | None,
+        typer.Option("--capacity", metavar="SIZE", help="Memory of a device: who runs out first, and where."),
     ] = None
 
 
@@ -62,7 +73,9 @@ def slow_devices(given: list[str]) -> dict[int, float]:
     """`2=1.5` and the like; InputError for anything else."""
     return {
         int(device): factor
-        for device, factor in (_pair("--slow-device", text, r"\d+|-\d+", "a device's number", "2=1.5") for text in given)
+        for device, factor in (
+            _pair("--slow-device", text, r"\d+|-\d+", "a device's number", "2=1.5") for text in given
+        )
     }
 
 
@@ -76,23 +89,32 @@ def under(profile: Profile, changes: WhatIfOptions, samples: int) -> tuple[Profi
     found = []
     if changes.faster_network is not None:
         profile = what_if.faster_network(profile, changes.faster_network)
-        found.append(f"all latencies divided and all bandwidths multiplied by {changes.faster_network:g}; host time stays")
+        found.append(
+            f"all latencies divided and all bandwidths multiplied by {changes.faster_network:g}; host time stays"
+        )
     slow = _slow_links(changes.slow_link)
     if slow:
         profile = what_if.with_slow_links(profile, slow)
-    found += [f"messages between devices {one} and {other} are {factor:g} times as slow" for (one, other), factor in slow.items()]
+    found += [
+        f"messages between devices {one} and {other} are {factor:g} times as slow"
+        for (one, other), factor in slow.items()
+    ]
     if changes.cores is not None:
         profile = what_if.on_cores(profile, changes.cores)
     for option, text in (("--jitter", changes.jitter), ("--stragglers", changes.stragglers)):
         if text is not None and not samples:
-            raise InputError(f"{option} {text} without --samples", "nothing is drawn, so nothing varies", "add --samples 200")
+            raise InputError(
+                f"{option} {text} without --samples", "nothing is drawn, so nothing varies", "add --samples 200"
+            )
     if changes.jitter is not None:
         profile = what_if.jittery(profile, _share(changes.jitter))
         found.append(f"every duration varies by {changes.jitter} (log-normal)")
     if changes.stragglers is not None:
         share, factor = _pair("--stragglers", changes.stragglers, r"[\d.]+", "a share", "0.1=1.5")
         profile = what_if.straggling(profile, float(share), factor)
-        found.append(f"in {float(share):.4g} of the iterations a device takes {factor:g} times as long, each on its own")
+        found.append(
+            f"in {float(share):.4g} of the iterations a device takes {factor:g} times as long, each on its own"
+        )
     return profile, tuple(found)
 
 
@@ -125,7 +147,9 @@ def _share(text: str) -> float:
         raise InputError(f"--jitter {text}", "is not a percentage", "write for example --jitter 5%")
     found = float(text.strip().rstrip("% ")) / 100
     if found > 1:
-        raise InputError(f"--jitter {text}", "would make most durations several times as long or short", "give at most 100%")
+        raise InputError(
+            f"--jitter {text}", "would make most durations several times as long or short", "give at most 100%"
+        )
     return found
 
 
@@ -160,7 +184,9 @@ def memory_note(prediction: Prediction, capacity: int | None) -> None:
         note(f"{name}: whether {format_bytes(capacity)} are enough is unknown: the profile holds no sizes")
         return
     found = _exceeded(prediction, capacity)
-    note(f"{name}: {found or f'{format_bytes(capacity)} are enough: no device holds more than {format_bytes(max(peaks))}'}")
+    note(
+        f"{name}: {found or f'{format_bytes(capacity)} are enough: no device holds more than {format_bytes(max(peaks))}'}"
+    )
 
 
 def _exceeded(prediction: Prediction, capacity: int) -> OutOfMemory | None:

@@ -23,10 +23,14 @@ def draw_losses(losses: Mapping[str, Sequence[float]], path: str | Path, *, titl
     handles = []
     for number, (label, values) in enumerate(losses.items()):
         (line,) = axes.plot(
-            range(1, len(values) + 1), values, label=label, color=SERIES[number % len(SERIES)],
-            linestyle=_DASHES[number % len(_DASHES)], linewidth=max(3.0 - 0.6 * number, 1.0),
+            range(1, len(values) + 1),
+            values,
+            label=label,
+            color=SERIES[number % len(SERIES)],
+            linestyle=_DASHES[number % len(_DASHES)],
+            linewidth=max(3.0 - 0.6 * number, 1.0),
             marker="o" if len(values) == 1 else "",
-        )  # fmt: skip
+        )
         handles.append(line)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("step", fontsize=SMALL)

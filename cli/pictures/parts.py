@@ -43,9 +43,7 @@ def parts_of(timeline: Timeline) -> Parts:
     for route, replica in replicas.items():
         for stage, device in route:
             held[device].add((replica, stage))
-    index = {
-        (device, *pair): position for device, pairs in held.items() for position, pair in enumerate(sorted(pairs))
-    }
+    index = {(device, *pair): position for device, pairs in held.items() for position, pair in enumerate(sorted(pairs))}
     by_replica = len(replicas) > 1 and all(part == replica for (_, replica, _), part in index.items())
     return Parts(
         replica_of={microbatch: replicas[route] for microbatch, route in routes.items()},

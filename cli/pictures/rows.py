@@ -64,7 +64,9 @@ def row_width(timelines: Sequence[Timeline]) -> float:
     return min(15.0, max(9.5, 0.2 * max(counts.values(), default=0)))
 
 
-def draw_row(axes: Axes, timeline: Timeline, device: int, top: float, height: float, parts: Parts, scale: Scale) -> None:
+def draw_row(
+    axes: Axes, timeline: Timeline, device: int, top: float, height: float, parts: Parts, scale: Scale
+) -> None:
     """Draws a device between y = `top` and `top + height` (the axis points down)."""
     strip = _STRIP * height if _has_strip(timeline) else 0.0
     axes.broken_barh([(0, timeline.end_ns / scale.unit_ns)], (top, height), facecolors=ROW, zorder=1)
@@ -114,7 +116,10 @@ def _write_numbers(axes: Axes, bars: Sequence[Bar], scale: Scale) -> None:
         groups[bar.kind].append(bar)
     for group in groups.values():
         widths = [(bar.end_ns - bar.start_ns) * scale.inches_per_ns * 72 for bar in group]
-        longest, height = max(len(bar.text) for bar in group), min(bar.height for bar in group) * scale.inches_per_row * 72
+        longest, height = (
+            max(len(bar.text) for bar in group),
+            min(bar.height for bar in group) * scale.inches_per_row * 72,
+        )
         size = min(SMALL + 0.5, median(widths) / (_CHARACTER * longest + 0.3), height * 0.72)
         for bar, width in zip(group, widths, strict=True):
             if size >= _SMALLEST_FONT and width >= _CHARACTER * size * len(bar.text):

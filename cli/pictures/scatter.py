@@ -37,9 +37,7 @@ class _Point(NamedTuple):
 
 def draw_scatter(validation: Validation, path: str | Path, *, caption: str) -> Path:
     """Draws iteration times with the tolerance as a band, and bubble ratios beside them."""
-    figure = new_figure(
-        _SIDE * (2 + _SPACE) + _MARGINS.left + _MARGINS.right, _SIDE + _MARGINS.top + _MARGINS.bottom
-    )
+    figure = new_figure(_SIDE * (2 + _SPACE) + _MARGINS.left + _MARGINS.right, _SIDE + _MARGINS.top + _MARGINS.bottom)
     times, bubbles = figure.subplots(1, 2, gridspec_kw={"wspace": _SPACE})
     cases = validation.cases
     unit, size = time_unit(1e9 * max((case.measured.iteration_s for case in cases), default=0.0))

@@ -94,9 +94,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def finish(
-    figure: Figure, path: str | Path, caption: str, margins: Margins, handles: Sequence[Artist] = ()
-) -> Path:
+def finish(figure: Figure, path: str | Path, caption: str, margins: Margins, handles: Sequence[Artist] = ()) -> Path:
     """Writes the figure with its legend below the axes and its caption at the bottom.
 
     The figure grows by the room that both need. The suffix chooses the format. Raises InputError

@@ -16,9 +16,18 @@ if TYPE_CHECKING:
 
 _STEADY = "steady state"
 _COLUMNS = (
-    "schedule", "iteration", _STEADY, "x best", "closed form", "bubble ratio", "x bound", "activations", "peak memory",
-    "weights held", "samples/s",
-)  # fmt: skip
+    "schedule",
+    "iteration",
+    _STEADY,
+    "x best",
+    "closed form",
+    "bubble ratio",
+    "x bound",
+    "activations",
+    "peak memory",
+    "weights held",
+    "samples/s",
+)
 _FIRST_TO_GO = ("x best", "weights held", "activations", "x bound", "closed form", "samples/s", "peak memory")
 """where a terminal is too narrow for all"""
 
@@ -34,7 +43,9 @@ def print_comparison(predictions: list[Prediction]) -> None:
     columns, rows = _telling(rows)
     left_out = print_fitting_table(f"{shape}; bubble ratio = idle / (devices x pipeline)", columns, rows, _FIRST_TO_GO)
     if _STEADY in columns:
-        note("iterations with fill and drain, fastest first; steady state: back to back, as schedules without a flush run")
+        note(
+            "iterations with fill and drain, fastest first; steady state: back to back, as schedules without a flush run"
+        )
     if left_out:
         note(f"this terminal is too narrow for {', '.join(left_out)}: --json has them")
     if predictions[0].draws_ns is not None:
@@ -53,7 +64,11 @@ def _row(prediction: Prediction, best_ns: int) -> tuple[str, ...]:
     steady = prediction.steady_state
     return (
         format_ns(metrics.iteration_ns),
-        "-" if prediction.schedule.update == "flush" else "unknown" if steady is None else format_ns(steady.iteration_ns),
+        "-"
+        if prediction.schedule.update == "flush"
+        else "unknown"
+        if steady is None
+        else format_ns(steady.iteration_ns),
         f"{metrics.iteration_ns / best_ns:.3f}",
         closed_form.cell(prediction),
         percent(metrics.bubble_ratio),

@@ -17,7 +17,16 @@ from chimera.pipeline.units import format_bytes
 if TYPE_CHECKING:
     from chimera.executor.dry_run import DryRun, RankSummary
 
-_COLUMNS = ("ranks", "actions", "messages sent", "bytes sent", "all-reduces", "bytes all-reduced", "parameters", "weights")
+_COLUMNS = (
+    "ranks",
+    "actions",
+    "messages sent",
+    "bytes sent",
+    "all-reduces",
+    "bytes all-reduced",
+    "parameters",
+    "weights",
+)
 
 
 def report_dry_runs(schedules: Sequence[Schedule], sizes: Mapping[str, Any], *, precision: str, as_json: bool) -> None:
@@ -30,10 +39,15 @@ def report_dry_runs(schedules: Sequence[Schedule], sizes: Mapping[str, Any], *, 
     config, size, width = model_config(sizes["model"]), sizes["microbatch_size"], sizes["width"]
     found = [
         dry_run(
-            each, config, microbatch_size=size, width=width, partition=sizes["partitions"].get(each.name), dtype=precision
+            each,
+            config,
+            microbatch_size=size,
+            width=width,
+            partition=sizes["partitions"].get(each.name),
+            dtype=precision,
         )
         for each in schedules
-    ]  # fmt: skip
+    ]
     if as_json:
         cases = [each.as_json() for each in found]
         print_json(cases[0] if len(cases) == 1 else {"schema_version": 1, "executed": False, "cases": cases})
@@ -51,8 +65,12 @@ def _show(found: DryRun) -> None:
         f"{found.microbatches} micro-batches of {found.microbatch_size}: not executed"
     )
     print_table(title, _COLUMNS, _rows(found.ranks))
-    print(f"every message has its counterpart: {messages} of {format_bytes(size)} together; {found.groups} process groups")
-    print(f"largest rank: {largest.rank} with {largest.parameters:,} parameters, {format_bytes(largest.weight_bytes)} of weights")
+    print(
+        f"every message has its counterpart: {messages} of {format_bytes(size)} together; {found.groups} process groups"
+    )
+    print(
+        f"largest rank: {largest.rank} with {largest.parameters:,} parameters, {format_bytes(largest.weight_bytes)} of weights"
+    )
 
 
 def _rows(ranks: Sequence[RankSummary]) -> list[tuple[str, ...]]:
@@ -60,9 +78,14 @@ def _rows(ranks: Sequence[RankSummary]) -> list[tuple[str, ...]]:
     alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for rank in ranks:
         shown = (
-            str(rank.actions), str(rank.sent), format_bytes(rank.sent_bytes), str(rank.all_reduces),
-            format_bytes(rank.all_reduced_bytes), f"{rank.parameters:,}", format_bytes(rank.weight_bytes),
-        )  # fmt: skip
+            str(rank.actions),
+            str(rank.sent),
+            format_bytes(rank.sent_bytes),
+            str(rank.all_reduces),
+            format_bytes(rank.all_reduced_bytes),
+            f"{rank.parameters:,}",
+            format_bytes(rank.weight_bytes),
+        )
         alike[shown].append(rank.rank)
     return [(_ranges(numbers), *shown) for shown, numbers in alike.items()]
 

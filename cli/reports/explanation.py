@@ -38,7 +38,9 @@ def print_explanation(explanation: Explanation) -> None:
     print(f"Limited by {explanation.limit}: {explanation.evidence}")
     print_table("Lost time", ("iteration is the sum of", "time", "share"), rows)
     _print_devices(explanation, total)
-    steps = [_step(list(pieces)) for _, pieces in groupby(explanation.path, key=lambda piece: (piece.kind, piece.device))]
+    steps = [
+        _step(list(pieces)) for _, pieces in groupby(explanation.path, key=lambda piece: (piece.kind, piece.device))
+    ]
     if len(steps) > _LINES:
         left = len(steps) - _LINES
         middle = ("...", f"{left} more in --json", "", "", "")
@@ -59,7 +61,13 @@ def _print_devices(explanation: Explanation, total: int) -> None:
         if first or second:
             row = (f"  of the waits: device {device}", format_ns(first), percent(first / total))
             rows.append((*row, format_ns(second), percent(second / total)))
-    columns = ("where the time went", f"busiest: device {busiest.device}", "share", f"idlest: device {idlest.device}", "share")
+    columns = (
+        "where the time went",
+        f"busiest: device {busiest.device}",
+        "share",
+        f"idlest: device {idlest.device}",
+        "share",
+    )
     print_table("Devices' time", columns, rows)
 
 

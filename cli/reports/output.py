@@ -62,7 +62,9 @@ def print_fitting_table(
 ) -> list[str]:
     """The table without the columns that the terminal is too narrow for, in this order; these."""
     kept, left_out = list(range(len(columns))), []
-    widths = [max(len(text) for text in (column, *(row[place] for row in rows))) for place, column in enumerate(columns)]
+    widths = [
+        max(len(text) for text in (column, *(row[place] for row in rows))) for place, column in enumerate(columns)
+    ]
     room = _width() or shutil.get_terminal_size().columns
     for name in first_to_go:
         if sum(widths[place] + 3 for place in kept) + 1 <= room:
@@ -117,7 +119,9 @@ def usable_folder(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise InputError(f"output folder {folder}", error.strerror or str(error), "choose a folder you can write to") from error
+        raise InputError(
+            f"output folder {folder}", error.strerror or str(error), "choose a folder you can write to"
+        ) from error
     return folder
 
 

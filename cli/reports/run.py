@@ -36,7 +36,9 @@ def report_one(done: Run, output: Path, *, as_json: bool) -> None:
         steps = len(done.iterations_ns)
         print_table(f"{title}, {compute} compute, measured over {steps} iterations", ("metric", "value"), _rows(done))
     _written(output, files)
-    size = f"--stages {schedule.devices} --microbatches {schedule.microbatches} --microbatch-size {done.microbatch_size}"
+    size = (
+        f"--stages {schedule.devices} --microbatches {schedule.microbatches} --microbatch-size {done.microbatch_size}"
+    )
     width = f" --width {done.width}" if done.width > 1 else ""
     paced = " --compute paced" if compute == "paced" else ""
     cuts = ",".join(map(str, done.partition))
@@ -75,13 +77,22 @@ def report_several(runs: Mapping[str, Run], output: Path, *, as_json: bool) -> N
         print_json({"schema_version": 1, "cases": [each.as_json() for each in runs.values()]})
     else:
         columns = (
-            "schedule", "final loss", "accuracy", "training time", "iteration", "samples/s", "utilisation",
-            "bubble ratio", "peak memory",
-        )  # fmt: skip
+            "schedule",
+            "final loss",
+            "accuracy",
+            "training time",
+            "iteration",
+            "samples/s",
+            "utilisation",
+            "bubble ratio",
+            "peak memory",
+        )
         schedule = first.schedule
         title = f"{schedule.devices} devices, {schedule.microbatches} micro-batches, {len(first.losses)} steps each, in turns"
         print_table(title, columns, [_row(name, each) for name, each in runs.items()])
-    _written(output, ["runs.json", "losses.csv", "losses.json", "losses.png", "timelines.png", "trace.json", "timelines/"])
+    _written(
+        output, ["runs.json", "losses.csv", "losses.json", "losses.png", "timelines.png", "trace.json", "timelines/"]
+    )
 
 
 def _row(name: str, done: Run) -> tuple[str, ...]:

@@ -76,7 +76,9 @@ def read_job(folder: Path) -> Job:
     try:
         return _File.model_validate_json(path.read_text(encoding="utf-8")).job
     except OSError as error:
-        raise InputError(f"folder {folder}", "holds no submitted job", "give the --output of a `chimera slurm`") from error
+        raise InputError(
+            f"folder {folder}", "holds no submitted job", "give the --output of a `chimera slurm`"
+        ) from error
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
@@ -92,6 +94,11 @@ def said(folder: Path, task: int) -> Said | None:
     found = dict(line.partition("=")[::2] for line in lines)
     status = found.get("exit_status", "")
     return Said(
-        found.get("state", ""), int(status) if status else None, int(found.get("job") or 0), found.get("host", ""),
-        found.get("at", ""), found.get("command", ""), found.get("reason", ""),
-    )  # fmt: skip
+        found.get("state", ""),
+        int(status) if status else None,
+        int(found.get("job") or 0),
+        found.get("host", ""),
+        found.get("at", ""),
+        found.get("command", ""),
+        found.get("reason", ""),
+    )

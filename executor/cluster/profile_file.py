@@ -23,8 +23,13 @@ from chimera.pipeline.units import parse_ns
 
 _SHIPPED = Path(__file__).parent / "profiles"
 _SECTIONS: dict[str, type[Any]] = {
-    "request": Request, "nodes": Nodes, "gpus": Gpus, "software": Software, "paths": Paths, "network": Network,
-}  # fmt: skip
+    "request": Request,
+    "nodes": Nodes,
+    "gpus": Gpus,
+    "software": Software,
+    "paths": Paths,
+    "network": Network,
+}
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_]+)\}")
 _HIDES_PEERS = "--gpus-per-task"
 
@@ -52,7 +57,9 @@ def load_cluster(source: str, settings: Sequence[str] = (), known: Mapping[str, 
     path = Path(source)
     if not path.is_file():
         if path.suffix or len(path.parts) > 1:
-            raise InputError(f"cluster {source!r}", "is not a file", f"give a TOML file, or one of {', '.join(shipped_clusters())}")
+            raise InputError(
+                f"cluster {source!r}", "is not a file", f"give a TOML file, or one of {', '.join(shipped_clusters())}"
+            )
         if source not in shipped_clusters():
             raise UnknownNameError("cluster", source, shipped_clusters())
         path = _SHIPPED / f"{source}.toml"
@@ -75,7 +82,9 @@ def parse_cluster(
         _set(document, setting)
     values = dict(placeholders() if known is None else known)
     paths = document.get("paths", {})
-    values["code"] = _fill(str(paths.get("code", Paths().code) if isinstance(paths, dict) else ""), values, f"{name}: paths.code")
+    values["code"] = _fill(
+        str(paths.get("code", Paths().code) if isinstance(paths, dict) else ""), values, f"{name}: paths.code"
+    )
     document["paths"] = {"code": Paths().code, "work": Paths().work, **paths} if isinstance(paths, dict) else paths
     version = document.pop("schema_version", None)
     filled = _filled(document, values, name)
@@ -85,10 +94,14 @@ def parse_cluster(
     except ValidationError as error:
         raise _input_error(error, name) from error
     if not parse_ns(cluster.request.time):
-        raise InputError(f"{name}: request.time = {cluster.request.time!r}", "is no time at all", "ask for a time such as 30min")
+        raise InputError(
+            f"{name}: request.time = {cluster.request.time!r}", "is no time at all", "ask for a time such as 30min"
+        )
     if any(_HIDES_PEERS in option for option in cluster.request.extra):
         given = f"{name}: request.extra has {_HIDES_PEERS}"
-        raise InputError(given, "a rank would not see the GPUs of its peers", "drop it: gpus.style asks for GPUs by node")
+        raise InputError(
+            given, "a rank would not see the GPUs of its peers", "drop it: gpus.style asks for GPUs by node"
+        )
     return cluster
 
 

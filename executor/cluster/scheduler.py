@@ -45,7 +45,12 @@ def scancel(job: int) -> None:
 def _call(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     try:
         done = subprocess.run(
-            [program, *arguments], capture_output=True, text=True, check=False, timeout=_PATIENCE_S, stdin=subprocess.DEVNULL
+            [program, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_PATIENCE_S,
+            stdin=subprocess.DEVNULL,
         )
     except FileNotFoundError as error:
         remedy = "submit on a login node of the cluster; --dry-run shows the script anywhere"

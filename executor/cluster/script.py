@@ -57,9 +57,15 @@ exit "$status\""""
 
 
 def render(
-    cluster: Cluster, tasks: Sequence[Task], folder: Path, *, name: str = "chimera", pending: Sequence[int] | None = None,
-    at_once: int | None = None, array: bool = False,
-) -> str:  # fmt: skip
+    cluster: Cluster,
+    tasks: Sequence[Task],
+    folder: Path,
+    *,
+    name: str = "chimera",
+    pending: Sequence[int] | None = None,
+    at_once: int | None = None,
+    array: bool = False,
+) -> str:
     """The text that sbatch gets: one job, or an array with a task of the job for each given one.
 
     `pending` are the numbers of the array's tasks to run (all by default), `at_once` of them
@@ -67,7 +73,9 @@ def render(
     a folder that cannot stand in an #SBATCH line.
     """
     if any(character.isspace() or character in "%\\" for character in str(folder)):
-        raise InputError(f"folder {str(folder)!r}", "SLURM would misread spaces and % in a path", "give another --output")
+        raise InputError(
+            f"folder {str(folder)!r}", "SLURM would misread spaces and % in a path", "give another --output"
+        )
     fits = [allocate(task.ranks, cluster.nodes) for task in tasks]
     whole = Allocation(max(fit.nodes for fit in fits), max(fit.ranks_per_node for fit in fits))
     numbers = list(range(len(tasks)) if pending is None else pending) if array else []
@@ -80,10 +88,14 @@ def render(
     parts = [
         "\n".join(["#!/bin/bash", *(f"#SBATCH {option}" for option in options)]),
         f"# Rendered by `chimera slurm` for the cluster {cluster.name!r}.",
-        "\n".join([
-            f"folder={shlex.quote(str(folder))}", "task=${SLURM_ARRAY_TASK_ID:-0}", f"log={written}",
-            f"limit_s={60 * cluster.request.minutes} warning_s={cluster.request.warning_s}",
-        ]),
+        "\n".join(
+            [
+                f"folder={shlex.quote(str(folder))}",
+                "task=${SLURM_ARRAY_TASK_ID:-0}",
+                f"log={written}",
+                f"limit_s={60 * cluster.request.minutes} warning_s={cluster.request.warning_s}",
+            ]
+        ),
         _choice(tasks, fits, numbers) if array else _assignments(tasks[0], fits[0], ""),
         _BOOKKEEPING,
         # a task that is started twice, such as by a requeue, does its work once
@@ -93,21 +105,31 @@ def render(
         _RENDEZVOUS,
         "\n".join(_variables(cluster)),
         f"{_launch(cluster, whole)}\n{_ENDING}",
-    ]  # fmt: skip
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def _options(cluster: Cluster, whole: Allocation, name: str) -> list[str]:
     request = cluster.request
     asked = {
-        "job-name": name, "partition": request.partition, "account": request.account, "qos": request.qos,
-        "constraint": request.constraint, "nodes": whole.nodes, "ntasks": whole.ranks,
-        "ntasks-per-node": whole.ranks_per_node, "cpus-per-task": request.cpus_per_rank,
+        "job-name": name,
+        "partition": request.partition,
+        "account": request.account,
+        "qos": request.qos,
+        "constraint": request.constraint,
+        "nodes": whole.nodes,
+        "ntasks": whole.ranks,
+        "ntasks-per-node": whole.ranks_per_node,
+        "cpus-per-task": request.cpus_per_rank,
         "mem": f"{request.memory_mib}M" if request.memory_mib else "",
         "time": f"{request.minutes // 60:02}:{request.minutes % 60:02}:00",
         "signal": f"INT@{request.warning_s}" if request.warning_s else "",
-    }  # fmt: skip
-    return [f"--{key}={value}" for key, value in asked.items() if value != ""] + _gpus(cluster, whole) + list(request.extra)
+    }
+    return (
+        [f"--{key}={value}" for key, value in asked.items() if value != ""]
+        + _gpus(cluster, whole)
+        + list(request.extra)
+    )
 
 
 def _gpus(cluster: Cluster, whole: Allocation) -> list[str]:
@@ -153,7 +175,10 @@ def _preparation(cluster: Cluster) -> list[str]:
 def _variables(cluster: Cluster) -> list[str]:
     interface = cluster.network.interface
     sockets = {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface} if interface else {}
-    return [f"export {key}={shlex.quote(value)}" for key, value in (RANK_VARIABLES | sockets | dict(cluster.variables)).items()]
+    return [
+        f"export {key}={shlex.quote(value)}"
+        for key, value in (RANK_VARIABLES | sockets | dict(cluster.variables)).items()
+    ]
 
 
 def _launch(cluster: Cluster, whole: Allocation) -> str:

@@ -73,6 +73,12 @@ def _one(job: Job, task: int, last: Said | None, queue: str | None) -> TaskState
     if queue is not None:
         return TaskState(task, command, "running" if last is not None else "pending", None, queue.lower())
     if job.cancelled:
-        return TaskState(task, command, "cancelled", None, "cancelled before its start" if last is None else "cancelled")
-    reason = "left the queue without a last word: the node or its job was killed" if last else "left the queue without a start"
+        return TaskState(
+            task, command, "cancelled", None, "cancelled before its start" if last is None else "cancelled"
+        )
+    reason = (
+        "left the queue without a last word: the node or its job was killed"
+        if last
+        else "left the queue without a start"
+    )
     return TaskState(task, command, "lost", None, reason)

@@ -19,7 +19,13 @@ from chimera.pipeline.files.atomic_file import write_text
 
 
 def submit(
-    cluster: Cluster, tasks: Sequence[Task], folder: Path, *, name: str = "chimera", array: bool = False, at_once: int | None = None
+    cluster: Cluster,
+    tasks: Sequence[Task],
+    folder: Path,
+    *,
+    name: str = "chimera",
+    array: bool = False,
+    at_once: int | None = None,
 ) -> Job | None:
     """Writes FOLDER/job.sh and submits it. An array's tasks that are done already are left out; None if all are.
 

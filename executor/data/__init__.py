@@ -38,9 +38,16 @@ def check_source(config: ModelConfig, source: Source) -> Source:
 
 
 def microbatch(
-    config: ModelConfig, size: int, *, seed: int, iteration: int, number: int, count: int = 1,
-    dtype: torch.dtype = torch.float32, source: Source = _DEFAULT,
-) -> Microbatch:  # fmt: skip
+    config: ModelConfig,
+    size: int,
+    *,
+    seed: int,
+    iteration: int,
+    number: int,
+    count: int = 1,
+    dtype: torch.dtype = torch.float32,
+    source: Source = _DEFAULT,
+) -> Microbatch:
     """Micro-batch `number` of the `count` of an iteration over all copies of the pipeline; `size` samples."""
     source = source.named(config)
     key = [seed, iteration, number]

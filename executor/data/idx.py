@@ -33,7 +33,9 @@ def _images(folder: Path, part: str) -> ImageSet:
     inputs = _read(folder / f"{part}-images-idx3-ubyte", dimensions=3)
     labels = _read(folder / f"{part}-labels-idx1-ubyte", dimensions=1)
     if len(inputs) != len(labels) or not len(labels):
-        raise InputError(f"idx files {part}-* in {folder}", f"hold {len(inputs)} images and {len(labels)} labels", _REMEDY)
+        raise InputError(
+            f"idx files {part}-* in {folder}", f"hold {len(inputs)} images and {len(labels)} labels", _REMEDY
+        )
     return ImageSet(inputs[:, np.newaxis], labels.astype(np.int64))
 
 
@@ -41,7 +43,9 @@ def _read(path: Path, dimensions: int) -> NDArray[np.uint8]:
     content = _content(path)
     header = 4 + 4 * dimensions
     if content[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)) or len(content) < header:
-        raise InputError(f"idx file {path}", f"does not begin as one of unsigned bytes in {dimensions} dimensions", _REMEDY)
+        raise InputError(
+            f"idx file {path}", f"does not begin as one of unsigned bytes in {dimensions} dimensions", _REMEDY
+        )
     shape = unpack(f">{dimensions}I", content[4:header])
     if len(content) - header != prod(shape):
         derived = f"holds {len(content) - header} values where its header says {prod(shape)}"

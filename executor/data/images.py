@@ -25,8 +25,10 @@ from chimera.pipeline.errors import InputError
 from chimera.pipeline.models import CNN, MLP, ModelConfig
 
 IMAGES: dict[str, Callable[[Path], Images]] = {
-    "digits": lambda _: read_digits(), "fashion-mnist": read_fashion_mnist, "cifar-10": read_cifar_10,
-}  # fmt: skip
+    "digits": lambda _: read_digits(),
+    "fashion-mnist": read_fashion_mnist,
+    "cifar-10": read_cifar_10,
+}
 
 
 def images(source: Source, config: ModelConfig) -> Images:

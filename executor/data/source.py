@@ -50,5 +50,9 @@ def _check_text(name: str) -> None:
 
 def _about_folder(name: str, folder: str | None) -> tuple[str, str, str]:
     if folder is None:
-        return f"data {name}", "is not embedded, and nothing is downloaded", "give the folder of its files with --data-dir"
+        return (
+            f"data {name}",
+            "is not embedded, and nothing is downloaded",
+            "give the folder of its files with --data-dir",
+        )
     return f"--data-dir {folder} with data {name}", "which is embedded", "drop --data-dir"

@@ -48,9 +48,13 @@ def corpus(source: Source) -> Corpus:
     try:
         text = np.frombuffer(Path(source.name).read_bytes(), dtype=np.uint8)
     except OSError as error:
-        raise InputError(f"data {source.name!r}", error.strerror or str(error), "give a text file you can read") from error
+        raise InputError(
+            f"data {source.name!r}", error.strerror or str(error), "give a text file you can read"
+        ) from error
     if len(text) < _LEAST_BYTES:
-        raise InputError(f"data {source.name!r} of {len(text)} bytes", "is too short to learn from", f"give {_LEAST_BYTES} or more")
+        raise InputError(
+            f"data {source.name!r} of {len(text)} bytes", "is too short to learn from", f"give {_LEAST_BYTES} or more"
+        )
     cut = len(text) - len(text) // _HELD_OUT_SHARE
     return Corpus(text[:cut], text[cut:])
 
@@ -74,7 +78,9 @@ def text_batch(config: GPT | BERT, size: int, text: NDArray[np.uint8], key: list
     """
     if len(text) < config.sequence + 2:
         raise InputError(
-            f"a text of {len(text)} bytes for sequences of {config.sequence}", "holds not even one", "give a longer text"
+            f"a text of {len(text)} bytes for sequences of {config.sequence}",
+            "holds not even one",
+            "give a longer text",
         )
     generator = np.random.default_rng(key)
     if isinstance(config, BERT):

@@ -37,9 +37,9 @@ def refuse_reductions(schedule: Schedule, width: int, all_reduces: Sequence[Sequ
         devices = schedule.replica_devices(stage)
         members = tuple(copy * schedule.devices + device for copy in range(width) for device in devices)
         for rank in members:
-            launched[members].setdefault(rank, [
-                other for other in all_reduces[rank] if schedule.replica_devices(other) == devices
-            ])  # fmt: skip
+            launched[members].setdefault(
+                rank, [other for other in all_reduces[rank] if schedule.replica_devices(other) == devices]
+            )
     for members, orders in launched.items():
         for rank in members:
             if orders[rank] != orders[members[0]]:

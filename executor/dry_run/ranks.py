@@ -77,18 +77,29 @@ def dry_run(
     cuts = default_partition(config, schedule.stages) if partition is None else explicit(partition, len(known))
     dtypes = precision_of(dtype, torch.device("cpu"))
     size = Size(
-        lower(schedule, width=width), tuple(known[cut[-1]].boundary_shape for cut in cuts),
-        tuple(sum(known[index].parameters for index in cut) for cut in cuts), microbatch_size, width, dtypes, batched,
-    )  # fmt: skip
+        lower(schedule, width=width),
+        tuple(known[cut[-1]].boundary_shape for cut in cuts),
+        tuple(sum(known[index].parameters for index in cut) for cut in cuts),
+        microbatch_size,
+        width,
+        dtypes,
+        batched,
+    )
     with tempfile.TemporaryDirectory() as folder:
         walked = [walk(size, rank, Path(folder)) for rank in range(size.ranks)]
     refuse_mismatch([rank.handed for rank in walked])
     refuse_reductions(schedule, width, [rank.all_reduces for rank in walked])
     summaries = tuple(_summary(size, rank, each) for rank, each in enumerate(walked))
     return DryRun(
-        schedule.name, config.name, schedule.devices, width, schedule.microbatches, microbatch_size,
-        walked[0].groups, summaries,
-    )  # fmt: skip
+        schedule.name,
+        config.name,
+        schedule.devices,
+        width,
+        schedule.microbatches,
+        microbatch_size,
+        walked[0].groups,
+        summaries,
+    )
 
 
 def _summary(size: Size, rank: int, walked: Walked) -> RankSummary:
@@ -99,6 +110,15 @@ def _summary(size: Size, rank: int, walked: Walked) -> RankSummary:
     reduced = sum(size.parameters[stage] for stage in walked.all_reduces) * per_parameter
     actions = len(size.plan.actions[rank % size.plan.schedule.devices])
     return RankSummary(
-        rank, actions, len({each.batch for each in walked.handed}), len(sent), sum(sent), len(received), sum(received),
-        len(walked.all_reduces), reduced, parameters, parameters * per_parameter,
-    )  # fmt: skip
+        rank,
+        actions,
+        len({each.batch for each in walked.handed}),
+        len(sent),
+        sum(sent),
+        len(received),
+        sum(received),
+        len(walked.all_reduces),
+        reduced,
+        parameters,
+        parameters * per_parameter,
+    )

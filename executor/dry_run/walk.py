@@ -53,14 +53,25 @@ class Walked:
         progress = Progress(folder / "action")
         context = RankContext(rank, size.ranks, _CPU, folder, progress, pinned=False, batched=size.batched)
         groups = Groups(_CPU)
-        by_stage, directions = groups.of_stages(schedule, width), groups.of_directions(schedule, width, rank // schedule.devices)
+        by_stage, directions = (
+            groups.of_stages(schedule, width),
+            groups.of_directions(schedule, width, rank // schedule.devices),
+        )
         everyone = groups.of(range(size.ranks))
         self.stages = schedule.stages_on(rank % schedule.devices)
         shells = {stage: self._shell(size, stage) for stage in self.stages}
         runtime = Runtime(
-            context, size.plan, shells, rows=size.rows, shapes=size.shapes, dtype=size.dtypes.messages,
-            groups=by_stage, directions=directions, width=width, barrier=everyone,
-        )  # fmt: skip
+            context,
+            size.plan,
+            shells,
+            rows=size.rows,
+            shapes=size.shapes,
+            dtype=size.dtypes.messages,
+            groups=by_stage,
+            directions=directions,
+            width=width,
+            barrier=everyone,
+        )
         self.handed = runtime.mail.handed = []
         sample = Microbatch(torch.empty(size.rows), torch.empty(size.rows))
         record = runtime.iteration([sample] * schedule.microbatches)
@@ -88,7 +99,9 @@ class _Shell:
 
     weights: Any
 
-    def __init__(self, parameters: int, given: tuple[int, ...] | None, output: tuple[int, ...], dtypes: Precision) -> None:
+    def __init__(
+        self, parameters: int, given: tuple[int, ...] | None, output: tuple[int, ...], dtypes: Precision
+    ) -> None:
         gradient = torch.empty(1, dtype=dtypes.weights).expand(parameters)
         self.weights = SimpleNamespace(gradient=gradient, tensors=lambda: [])
         self._given, self._output, self._dtype = given, output, dtypes.messages

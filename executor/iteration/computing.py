@@ -37,9 +37,18 @@ class Computing:
     """
 
     def __init__(
-        self, schedule: Schedule, device: int, stages: Mapping[int, StageWork], mail: Mail, clock: Clock, marks: list[Mark],
-        *, acknowledged: Mapping[Action, tuple[Action, ...]], rows: int, share: float,
-    ) -> None:  # fmt: skip
+        self,
+        schedule: Schedule,
+        device: int,
+        stages: Mapping[int, StageWork],
+        mail: Mail,
+        clock: Clock,
+        marks: list[Mark],
+        *,
+        acknowledged: Mapping[Action, tuple[Action, ...]],
+        rows: int,
+        share: float,
+    ) -> None:
         self._schedule, self._device, self._stages, self._mail = schedule, device, stages, mail
         self._mark, self._note = clock.mark, marks.append
         self._acknowledged, self._rows, self._share = acknowledged, rows, share
@@ -102,7 +111,9 @@ class Computing:
             return lambda _: stage.backward_weights(key)
         return partial(self._backward, stage, key, part.kind is Kind.B, (part.stage, "B", *key))
 
-    def _backward(self, stage: StageWork, key: tuple[int, int], weights: bool, local: LocalKey, gradient: Tensor | None) -> None:
+    def _backward(
+        self, stage: StageWork, key: tuple[int, int], weights: bool, local: LocalKey, gradient: Tensor | None
+    ) -> None:
         result = stage.backward(key, gradient, weights)
         if result is not None:
             self._local[local] = result
@@ -138,7 +149,9 @@ class Computing:
         if part.also < 0:
             return True
         following = part.stage + 1
-        return following < self._schedule.stages and self._schedule.device_of(following, part.microbatch) != self._device
+        return (
+            following < self._schedule.stages and self._schedule.device_of(following, part.microbatch) != self._device
+        )
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:

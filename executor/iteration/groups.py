@@ -61,7 +61,9 @@ class Groups:
             return found
         for other in range(width):
             for number, replica in enumerate(sending):
-                group = self._direction(number, [other * schedule.devices + device for device in schedule.placement[replica]])
+                group = self._direction(
+                    number, [other * schedule.devices + device for device in schedule.placement[replica]]
+                )
                 if other == copy:
                     found[replica] = group
         return found
@@ -77,7 +79,9 @@ class Groups:
             return
         arriving = [torch.zeros(1, device=self._device) for _ in others]
         leaving = torch.full((1,), float(rank), device=self._device)
-        operations = [dist.P2POp(dist.irecv, tensor, other, group) for tensor, other in zip(arriving, others, strict=True)]
+        operations = [
+            dist.P2POp(dist.irecv, tensor, other, group) for tensor, other in zip(arriving, others, strict=True)
+        ]
         operations += [dist.P2POp(dist.isend, leaving, other, group) for other in others]
         for work in dist.batch_isend_irecv(operations):
             work.wait()

@@ -73,7 +73,9 @@ class Mail:
     it is served, whatever its group: an order that is safe here is safe there.
     """
 
-    def __init__(self, clock: Clock, base: int, device: torch.device, dtype: torch.dtype, *, batched: bool = False) -> None:
+    def __init__(
+        self, clock: Clock, base: int, device: torch.device, dtype: torch.dtype, *, batched: bool = False
+    ) -> None:
         self._clock, self._base, self._device, self._dtype = clock, base, device, dtype
         self._batched, self._batches = batched, 0
         self._batch: list[_Message] = []
@@ -141,7 +143,9 @@ class Mail:
 
     def _hand(self, message: _Message) -> None:
         if self.handed is not None:
-            self.handed.append(Handed(message.receive, message.sending, message.peer, message.tensor.nbytes, self._batches))
+            self.handed.append(
+                Handed(message.receive, message.sending, message.peer, message.tensor.nbytes, self._batches)
+            )
         if self._batched:
             self._batch.append(message)
             return

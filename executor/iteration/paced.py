@@ -41,9 +41,16 @@ class PacedStage:
     """
 
     def __init__(
-        self, weights: Weights, pace: Pace, *, rows: int, given: tuple[int, ...] | None, output: tuple[int, ...],
-        recompute: bool, dtype: torch.dtype,
-    ) -> None:  # fmt: skip
+        self,
+        weights: Weights,
+        pace: Pace,
+        *,
+        rows: int,
+        given: tuple[int, ...] | None,
+        output: tuple[int, ...],
+        recompute: bool,
+        dtype: torch.dtype,
+    ) -> None:
         self.weights, self._dtype = weights, dtype
         self._pace, self._rows, self._given, self._output = pace, rows, given, output
         self._recompute = recompute

@@ -69,9 +69,16 @@ class Runtime:
         self._loss_factor = counted / schedule.microbatches
         self._marks: list[Mark] = []
         self._computing = Computing(
-            schedule, self.device, stages, self.mail, self._clock, self._marks,
-            acknowledged=acknowledgements(plan, self.device), rows=rows, share=1.0 / (counted * width),
-        )  # fmt: skip
+            schedule,
+            self.device,
+            stages,
+            self.mail,
+            self._clock,
+            self._marks,
+            acknowledged=acknowledgements(plan, self.device),
+            rows=rows,
+            share=1.0 / (counted * width),
+        )
         self.updates = Updates(stages, groups, self._clock, self._marks, clipping)
         self._program = [
             (context.progress.encode(str(action)), str(action), run)

@@ -24,7 +24,12 @@ class Updates:
     """
 
     def __init__(
-        self, stages: Mapping[int, StageWork], groups: Mapping[int, Any], clock: Clock, marks: list[Mark], clipping: Clipping | None
+        self,
+        stages: Mapping[int, StageWork],
+        groups: Mapping[int, Any],
+        clock: Clock,
+        marks: list[Mark],
+        clipping: Clipping | None,
     ) -> None:
         self._stages, self._groups, self._clipping = stages, groups, clipping
         self._mark, self._note = clock.mark, marks.append

@@ -167,7 +167,9 @@ def optimizer_options(name: str, momentum: float) -> dict[str, Any]:
     if name == "sgd":
         return {"momentum": momentum}
     if momentum:
-        raise InputError(f"momentum {momentum} with {name}", "which has moments of its own", "use sgd, or drop the momentum")
+        raise InputError(
+            f"momentum {momentum} with {name}", "which has moments of its own", "use sgd, or drop the momentum"
+        )
     return {}
 
 

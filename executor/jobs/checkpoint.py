@@ -60,10 +60,16 @@ class Checkpoints:
             known += map(sum, zip(*(other[label] for _, _, other in told), strict=True))
         if self._context.rank == 0:
             files = {name: digest for name, digest, _ in told}
-            self._complete(Manifest(
-                step=step, folder=target.parent.name, files=files, job=fingerprint(self._job), losses=self._losses,
-                checkpoint_every=self._job.checkpoint_every,
-            ))  # fmt: skip
+            self._complete(
+                Manifest(
+                    step=step,
+                    folder=target.parent.name,
+                    files=files,
+                    job=fingerprint(self._job),
+                    losses=self._losses,
+                    checkpoint_every=self._job.checkpoint_every,
+                )
+            )
         self.step = step
         dist.barrier()
 
@@ -76,7 +82,9 @@ class Checkpoints:
         self._context.progress.at("reading the checkpoint")
         manifest = read_manifest(self._context.output)
         if manifest is None:
-            raise InputError(f"nothing to resume in {self._folder}", "no checkpoint was completed there", "run without --resume")
+            raise InputError(
+                f"nothing to resume in {self._folder}", "no checkpoint was completed there", "run without --resume"
+            )
         refuse_misfit(manifest, self._job)
         self._load(self._read(manifest))
         self._losses = {label: list(values) for label, values in manifest.losses.items()}

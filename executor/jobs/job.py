@@ -68,9 +68,7 @@ def _collecting_between_cases() -> Iterator[None]:
     gc.enable()
 
 
-def _rounds(
-    context: RankContext, job: Job, prepared: Sequence[Prepared], journal: Journal
-) -> dict[str, list[_JSON]]:
+def _rounds(context: RankContext, job: Job, prepared: Sequence[Prepared], journal: Journal) -> dict[str, list[_JSON]]:
     """The records of all rounds but those of the warm-up, by label."""
     started = time.monotonic()
     for number in range(-job.warmup, 0):

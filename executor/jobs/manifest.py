@@ -20,7 +20,19 @@ from chimera.executor.jobs.cases import Case, Job
 from chimera.pipeline.errors import InputError
 
 _NAME = "manifest.json"
-_FREE = {"cases", "rounds", "warmup", "memory", "reset", "restart", "seconds", "checkpoint_every", "resume", "held_out", "detailed"}
+_FREE = {
+    "cases",
+    "rounds",
+    "warmup",
+    "memory",
+    "reset",
+    "restart",
+    "seconds",
+    "checkpoint_every",
+    "resume",
+    "held_out",
+    "detailed",
+}
 """fields of a job that may differ from one part of a training to the next: nothing is learnt from them"""
 
 

@@ -79,11 +79,17 @@ class Prepared:
         count, size, seed = self.schedule.microbatches, self.case.microbatch_size, self.job.seed
         found = (
             microbatch(
-                self.config, size, seed=seed, iteration=self.count, number=number, count=count * self.case.width,
-                dtype=self.dtype, source=self.source,
+                self.config,
+                size,
+                seed=seed,
+                iteration=self.count,
+                number=number,
+                count=count * self.case.width,
+                dtype=self.dtype,
+                source=self.source,
             )
             for number in range(self.copy * count, (self.copy + 1) * count)
-        )  # fmt: skip
+        )
         return [Microbatch(*(tensor.to(self.context.device) for tensor in item)) for item in found]
 
     def held_out(self) -> Microbatch | None:
@@ -134,19 +140,33 @@ class Prepared:
         module = stage_module(self.config, self.cuts[stage], seed=job.seed, dtype=self.dtype).to(self.context.device)
         sink = Sink() if schedule.split_backward() else None
         weights = Weights(
-            self.precision.stage(module, last=last), job.optimizer, job.learning_rate, schedule.update, sink, job.momentum
+            self.precision.stage(module, last=last),
+            job.optimizer,
+            job.learning_rate,
+            schedule.update,
+            sink,
+            job.momentum,
         )
         if job.reset or job.restart:
             weights.remember()
         if self.case.pace is not None:
             return PacedStage(
-                weights, self.case.pace[stage], rows=self.case.microbatch_size, dtype=self.precision.messages,
-                given=None if first else self.boundary(stage - 1), output=self.boundary(stage),
+                weights,
+                self.case.pace[stage],
+                rows=self.case.microbatch_size,
+                dtype=self.precision.messages,
+                given=None if first else self.boundary(stage - 1),
+                output=self.boundary(stage),
                 recompute=schedule.recomputes(stage),
-            )  # fmt: skip
+            )
         loss = (lambda output, targets: loss_of(self.config, output, targets)) if last else None
         return RealStage(
-            weights, first=first, loss=loss, recompute=schedule.recomputes(stage), sink=sink, split=split(schedule, stage)
+            weights,
+            first=first,
+            loss=loss,
+            recompute=schedule.recomputes(stage),
+            sink=sink,
+            split=split(schedule, stage),
         )
 
 

@@ -65,7 +65,9 @@ def partial_results(output: Path, ranks: int, devices: Mapping[str, int]) -> lis
     Spans are those of the last few iterations.
     """
     last = _RECENT * len(devices)
-    lines = [[line for line in read_journal(output, rank, detailed=last) if line["round"] >= 0] for rank in range(ranks)]
+    lines = [
+        [line for line in read_journal(output, rank, detailed=last) if line["round"] >= 0] for rank in range(ranks)
+    ]
     found: list[dict[str, Any]] = [
         {"cases": {}, "devices": dict(devices), "compute": {}, "peak_memory_bytes": {}} for _ in lines
     ]
@@ -90,10 +92,16 @@ def _merge(records: Sequence[_Record], mine: slice, source: Source, label: str, 
     ]
     transfers = [
         Transfer(
-            parse_action(name), origin, device, size,  # type: ignore[arg-type]
-            posted - zero, sent[origin, name] - zero, arrived - zero, needed - zero,
+            parse_action(name),
+            origin,
+            device,
+            size,  # type: ignore[arg-type]
+            posted - zero,
+            sent[origin, name] - zero,
+            arrived - zero,
+            needed - zero,
         )
         for device, record in enumerate(own)
         for name, origin, size, posted, arrived, needed in record["transfers"]
-    ]  # fmt: skip
+    ]
     return Timeline(source, label, len(own), tuple(spans), end, tuple(transfers), peak_memory_bytes=peaks)

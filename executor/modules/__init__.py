@@ -40,7 +40,13 @@ def _make(config: ModelConfig, index: int) -> nn.Module:
         case GPT():
             return Embedding(config) if index == 0 else Head(config) if index == last else Block(config)
         case BERT():
-            return EncoderEmbedding(config) if index == 0 else EncoderHead(config) if index == last else EncoderBlock(config)
+            return (
+                EncoderEmbedding(config)
+                if index == 0
+                else EncoderHead(config)
+                if index == last
+                else EncoderBlock(config)
+            )
         case CNN():
             return _cnn_layer(config, index, last)
         case MLP():

@@ -64,7 +64,10 @@ def died(processes: list[subprocess.Popen[bytes]], folder: Path, kills: int | No
 
 
 def _starved(rank: int, folder: Path) -> RunError:
-    how, last = f"rank {rank} was killed by the kernel for want of memory", f"its last action: {_last_action(folder, rank)}"
+    how, last = (
+        f"rank {rank} was killed by the kernel for want of memory",
+        f"its last action: {_last_action(folder, rank)}",
+    )
     return RunError(how, last, f"{_LESS} read {folder / f'rank-{rank}.stderr'}")
 
 

@@ -93,7 +93,9 @@ def _serve(
             f"{member.ranks} ranks were started", f"the run needs {ranks}", f"start {ranks} tasks with torchrun or srun"
         )
     os.environ.update(given)
-    results: list[Any] = import_module("chimera.executor.ranks.member").serve(target, payload, member, folder, gather=True)
+    results: list[Any] = import_module("chimera.executor.ranks.member").serve(
+        target, payload, member, folder, gather=True
+    )
     return results
 
 
@@ -140,7 +142,11 @@ def _start(member: Membership, target: str, folder: Path, given: Mapping[str, st
 
 
 def _watch(
-    processes: list[subprocess.Popen[bytes]], folder: Path, deadline_s: float, on_progress: OnProgress | None, kills: int | None
+    processes: list[subprocess.Popen[bytes]],
+    folder: Path,
+    deadline_s: float,
+    on_progress: OnProgress | None,
+    kills: int | None,
 ) -> None:
     started = moved = looked = time.monotonic()
     seen: list[bytes] = []

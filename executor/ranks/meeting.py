@@ -51,7 +51,9 @@ def _meet(member: Membership, folder: Path, deadline_s: float) -> Any:
             raise store
         return store
     given = f"rank {member.rank} found no rank 0 at {member.address}:{member.port} for {deadline_s:g} s"
-    raise RunError(given, "it has not started, or another program has the port", "look at rank 0, or set MASTER_PORT to a free one")
+    raise RunError(
+        given, "it has not started, or another program has the port", "look at rank 0, or set MASTER_PORT to a free one"
+    )
 
 
 def _join(found: SimpleQueue[Any], deadline_s: float) -> None:

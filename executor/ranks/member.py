@@ -83,9 +83,13 @@ def _join(member: Membership, folder: Path, progress: Progress, pinned: bool, de
     store.set_timeout(timeout)
     agree(store, member.rank, member.ranks)
     dist.init_process_group(
-        backend, store=store, rank=member.rank, world_size=member.ranks, timeout=timeout,
+        backend,
+        store=store,
+        rank=member.rank,
+        world_size=member.ranks,
+        timeout=timeout,
         device_id=None if device.type == "cpu" else device,
-    )  # fmt: skip
+    )
     progress.at("comparing clocks")
     offset = clock_offset_ns(socket.gethostname())
     progress.at("preparing")

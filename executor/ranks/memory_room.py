@@ -12,8 +12,10 @@ import psutil
 from chimera.executor.ranks.memory_kills import CGROUPS, MEMBERSHIPS, memory_files
 
 _NAMES = (
-    ("memory.max", "memory.limit_in_bytes"), ("memory.current", "memory.usage_in_bytes"), ("memory.stat", "memory.stat"),
-)  # fmt: skip
+    ("memory.max", "memory.limit_in_bytes"),
+    ("memory.current", "memory.usage_in_bytes"),
+    ("memory.stat", "memory.stat"),
+)
 """limit, usage and what it is made of, in cgroup v2 and v1"""
 _CACHED = ("file", "total_cache", "cache")
 

@@ -133,10 +133,17 @@ def run(
     computing, and there is no loss. Raises as `chimera.executor.training.train.train` does.
     """
     (found,) = _measured(
-        {schedule.name: schedule}, training or Training(steps=steps, seed=seed), model=model,
-        microbatch_size=microbatch_size, output=output, width=width, paces=paces, partitions=partitions,
-        deadline_s=deadline_s, on_step=on_step,
-    ).values()  # fmt: skip
+        {schedule.name: schedule},
+        training or Training(steps=steps, seed=seed),
+        model=model,
+        microbatch_size=microbatch_size,
+        output=output,
+        width=width,
+        paces=paces,
+        partitions=partitions,
+        deadline_s=deadline_s,
+        on_step=on_step,
+    ).values()
     if not is_leader():  # rank 0 has the same results, and writes them
         return found
     write_text(output / "run.json", json.dumps(found.as_json(), indent=1))
@@ -165,9 +172,17 @@ def run_several(
     timelines/NAME.json. Raises as `chimera.executor.training.train.train` does.
     """
     found = _measured(
-        {schedule.name: schedule for schedule in schedules}, training, model=model, microbatch_size=microbatch_size,
-        output=output, width=width, paces=None, partitions=partitions, deadline_s=deadline_s, on_step=on_step,
-    )  # fmt: skip
+        {schedule.name: schedule for schedule in schedules},
+        training,
+        model=model,
+        microbatch_size=microbatch_size,
+        output=output,
+        width=width,
+        paces=None,
+        partitions=partitions,
+        deadline_s=deadline_s,
+        on_step=on_step,
+    )
     if not is_leader():
         return found
     cases = {"schema_version": 1, "cases": [each.as_json() for each in found.values()]}
@@ -185,12 +200,20 @@ def _measured(schedules: Mapping[str, Schedule], training: Training, **given: An
     data, cuts = Source(training.data, training.data_dir).named(config).name, given["partitions"] or {}
     return {
         label: Run(
-            schedule, given["width"], given["microbatch_size"], tuple(timelines(results, label)),
+            schedule,
+            given["width"],
+            given["microbatch_size"],
+            tuple(timelines(results, label)),
             tuple(durations_ns(results, label)),
             () if given["paces"] else tuple(losses[label]),
             tuple(peak for result in results if (peak := result["peak_memory_bytes"].get(label)) is not None),
-            tuple(result["rss_bytes"] for result in results), machine(), training.dtype, score(results, label),
-            config.name, data, cuts.get(label) or tuple(map(len, default_partition(config, schedule.stages))),
+            tuple(result["rss_bytes"] for result in results),
+            machine(),
+            training.dtype,
+            score(results, label),
+            config.name,
+            data,
+            cuts.get(label) or tuple(map(len, default_partition(config, schedule.stages))),
         )
         for label, schedule in schedules.items()
-    }  # fmt: skip
+    }

@@ -71,8 +71,14 @@ class Training:
         shared = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "steps"}
         rate_steps = 0 if self.decay == "constant" else self.steps or 0
         job = Job(
-            model, cases, rounds=self.steps or _MOST_STEPS, rate_steps=rate_steps, restart=True, held_out=_HELD_OUT,
-            detailed=_DETAILED, **shared
+            model,
+            cases,
+            rounds=self.steps or _MOST_STEPS,
+            rate_steps=rate_steps,
+            restart=True,
+            held_out=_HELD_OUT,
+            detailed=_DETAILED,
+            **shared,
         )
         return job
 
@@ -99,16 +105,26 @@ def train(
     Raises InputError for what cannot be trained or resumed, RunError when a rank fails.
     """
     job = check_training(
-        schedules, training, model=model, microbatch_size=microbatch_size, width=width, paces=paces, partitions=partitions
+        schedules,
+        training,
+        model=model,
+        microbatch_size=microbatch_size,
+        width=width,
+        paces=paces,
+        partitions=partitions,
     )
     known = earlier_losses(job, output)
     ranks = max(item.devices for item in schedules.values()) * width
     following = Following(output, training.steps)
     try:
         results = launch(
-            "chimera.executor.jobs.job:run_job", job.payload(), ranks=ranks, output=output, deadline_s=deadline_s,
+            "chimera.executor.jobs.job:run_job",
+            job.payload(),
+            ranks=ranks,
+            output=output,
+            deadline_s=deadline_s,
             on_progress=(lambda elapsed: on_step(elapsed, following.latest(elapsed))) if on_step else None,
-        )  # fmt: skip
+        )
     except (RunError, KeyboardInterrupt) as error:
         _keep_partial(output, ranks, schedules, known)
         raise _with_resume(error, output) from error
@@ -142,11 +158,15 @@ def _cases(
 ) -> tuple[Case, ...]:
     return tuple(
         Case(
-            label, schedule_json(item), size, width, cuts.get(label),
+            label,
+            schedule_json(item),
+            size,
+            width,
+            cuts.get(label),
             None if paces is None else paces[label],
         )
         for label, item in schedules.items()
-    )  # fmt: skip
+    )
 
 
 def earlier_losses(job: Job, output: Path) -> dict[str, list[float]]:
@@ -165,7 +185,9 @@ def earlier_losses(job: Job, output: Path) -> dict[str, list[float]]:
 
 def _check_resume(manifest: Manifest | None, job: Job, output: Path) -> None:
     if manifest is None:
-        raise InputError(f"nothing to resume in {checkpoint_folder(output)}", "no checkpoint was completed there", "drop --resume")
+        raise InputError(
+            f"nothing to resume in {checkpoint_folder(output)}", "no checkpoint was completed there", "drop --resume"
+        )
     refuse_misfit(manifest, job)
     if manifest.step >= job.rounds:
         raise InputError(

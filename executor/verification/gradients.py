@@ -34,14 +34,22 @@ def gradient_difference(
     """
     job = Job(
         model=config_dict(_narrow(config)),
-        cases=tuple(Case(name, schedule_json(item), 1, width, partitions.get(item.stages)) for name, item in schedules.items()),
+        cases=tuple(
+            Case(name, schedule_json(item), 1, width, partitions.get(item.stages)) for name, item in schedules.items()
+        ),
         seed=seed,
         optimizer="sgd",
         learning_rate=1.0,
         dtype="float64",
     )
     ranks = max(item.devices for item in schedules.values()) * width
-    results = launch("chimera.executor.verification.difference:difference", job.payload(), ranks=ranks, output=output, deadline_s=_DEADLINE_S)
+    results = launch(
+        "chimera.executor.verification.difference:difference",
+        job.payload(),
+        ranks=ranks,
+        output=output,
+        deadline_s=_DEADLINE_S,
+    )
     return max(float(value) for result in results for value in result.values())
 
 

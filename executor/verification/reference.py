@@ -108,9 +108,15 @@ class _Reference:
         """Micro-batch `number` of all copies' micro-batches of an iteration."""
         item, size = self.item, self.item.case.microbatch_size
         return microbatch(
-            item.config, size, seed=item.job.seed, iteration=iteration, number=number,
-            count=item.schedule.microbatches * item.case.width, dtype=item.dtype, source=item.source,
-        )  # fmt: skip
+            item.config,
+            size,
+            seed=item.job.seed,
+            iteration=iteration,
+            number=number,
+            count=item.schedule.microbatches * item.case.width,
+            dtype=item.dtype,
+            source=item.source,
+        )
 
     def loss(self, batch: Microbatch) -> Tensor:
         """The mean loss of a micro-batch."""

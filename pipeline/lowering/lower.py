@@ -73,7 +73,9 @@ def _fill(
     devices, nothing = len(timing.starts), ()
     started, ended = devices + device, devices - 1 - device
     keys: list[int] = []
-    for position, (action, start, end) in enumerate(zip(computed, timing.starts[device], timing.ends[device], strict=True)):
+    for position, (action, start, end) in enumerate(
+        zip(computed, timing.starts[device], timing.ends[device], strict=True)
+    ):
         posted = before.get(position, nothing)
         keys += [2 * devices * start + started] * (1 + len(posted))
         row += posted

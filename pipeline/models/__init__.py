@@ -8,9 +8,19 @@ BERT), one image (CNN) or one vector of features (MLP).
 from __future__ import annotations
 
 __all__ = [
-    "BERT", "CNN", "GPT", "MLP", "Layer", "ModelConfig", "config_dict", "input_bytes", "input_shape", "layers",
-    "model_config", "model_names",
-]  # fmt: skip
+    "BERT",
+    "CNN",
+    "GPT",
+    "MLP",
+    "Layer",
+    "ModelConfig",
+    "config_dict",
+    "input_bytes",
+    "input_shape",
+    "layers",
+    "model_config",
+    "model_names",
+]
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields

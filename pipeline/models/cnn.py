@@ -68,7 +68,11 @@ def residuals(config: CNN) -> tuple[Residual, ...]:
 def cnn_layers(config: CNN) -> tuple[Layer, ...]:
     """Stem, blocks, classifier. Convolutions have no bias: a norm or a sum follows."""
     shapes = residuals(config)
-    return (_stem(config), *(_block(config, index, item) for index, item in enumerate(shapes)), _classifier(config, shapes[-1]))
+    return (
+        _stem(config),
+        *(_block(config, index, item) for index, item in enumerate(shapes)),
+        _classifier(config, shapes[-1]),
+    )
 
 
 def _stem(config: CNN) -> Layer:
@@ -84,9 +88,13 @@ def _block(config: CNN, index: int, item: Residual) -> Layer:
     weights = _KERNEL * (inner * outer + outer * outer) + (inner * outer if item.projected else 0)
     kept = 2 * inner * item.side_in**2 + 2 * outer * item.side_out**2 + 4 * config.groups
     return Layer(
-        f"residual-{index}", "residual", weights + 2 * inner + 2 * outer, 2 * weights * item.side_out**2, kept,
+        f"residual-{index}",
+        "residual",
+        weights + 2 * inner + 2 * outer,
+        2 * weights * item.side_out**2,
+        kept,
         (outer, item.side_out, item.side_out),
-    )  # fmt: skip
+    )
 
 
 def _classifier(config: CNN, last: Residual) -> Layer:

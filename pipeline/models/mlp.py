@@ -31,8 +31,6 @@ def mlp_layers(config: MLP) -> tuple[Layer, ...]:
     def _linear(name: str, kind: LayerKind, inputs: int, outputs: int) -> Layer:
         return Layer(name, kind, inputs * outputs + outputs, 2 * inputs * outputs, inputs + outputs, (outputs,))
 
-    hidden = tuple(
-        _linear(f"hidden-{index}", "hidden", config.hidden, config.hidden) for index in range(config.blocks)
-    )
+    hidden = tuple(_linear(f"hidden-{index}", "hidden", config.hidden, config.hidden) for index in range(config.blocks))
     first = _linear("input", "input", config.features, config.hidden)
     return (first, *hidden, _linear("output", "output", config.hidden, config.classes))

@@ -40,7 +40,9 @@ def chosen(text: str, costs: Sequence[int | float], stages: int) -> tuple[range,
         remedy = "give balanced, count, or layers per stage such as 3,2,2,3"
         raise InputError(f"partition {text!r}", "is no list of numbers", remedy) from error
     if len(counts) != stages:
-        raise InputError(f"partition {text}", f"has {len(counts)} stages, the schedule {stages}", "give one count per stage")
+        raise InputError(
+            f"partition {text}", f"has {len(counts)} stages, the schedule {stages}", "give one count per stage"
+        )
     return explicit(counts, len(costs))
 
 

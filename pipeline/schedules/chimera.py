@@ -84,9 +84,17 @@ def chimera(
     actions = tuple(_row(_pattern(placement, device), units, halves=concat == "halving") for device in range(stages))
     options: dict[str, Option] = {"pairs": pairs, "concat": concat, "recompute": recompute, "sync": sync}
     return Schedule(
-        "chimera", stages, stages, microbatches, placement, tuple(replica_of), actions,
-        options, sync=cast(Sync, sync), recompute=recompute,
-    )  # fmt: skip
+        "chimera",
+        stages,
+        stages,
+        microbatches,
+        placement,
+        tuple(replica_of),
+        actions,
+        options,
+        sync=cast(Sync, sync),
+        recompute=recompute,
+    )
 
 
 def _check(stages: int, pairs: int) -> None:

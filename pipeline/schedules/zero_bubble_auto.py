@@ -32,9 +32,15 @@ _TIMES = {
     options=_TIMES | {"limit": OptionSpec(0, None, "activations a stage may store; 0 means D")},
 )
 def zb_1p(
-    stages: int, microbatches: int, forward: int = 1, backward_input: int = 1, backward_weight: int = 1, comm: int = 0,
-    kept: int = WHOLE, limit: int = 0,
-) -> Schedule:  # fmt: skip
+    stages: int,
+    microbatches: int,
+    forward: int = 1,
+    backward_input: int = 1,
+    backward_weight: int = 1,
+    comm: int = 0,
+    kept: int = WHOLE,
+    limit: int = 0,
+) -> Schedule:
     """As much memory as 1F1B. Raises InputError for negative times or a negative limit."""
     times = Times(forward, backward_input, backward_weight, comm)
     return _automatic("zb-1p", stages, microbatches, times, limit or stages, kept)
@@ -49,9 +55,15 @@ def zb_1p(
     options=_TIMES | {"limit": OptionSpec(0, None, "activations a stage may store; 0 means 2D")},
 )
 def zb_2p(
-    stages: int, microbatches: int, forward: int = 1, backward_input: int = 1, backward_weight: int = 1, comm: int = 0,
-    kept: int = WHOLE, limit: int = 0,
-) -> Schedule:  # fmt: skip
+    stages: int,
+    microbatches: int,
+    forward: int = 1,
+    backward_input: int = 1,
+    backward_weight: int = 1,
+    comm: int = 0,
+    kept: int = WHOLE,
+    limit: int = 0,
+) -> Schedule:
     """Twice the memory of 1F1B. Raises InputError for negative times or a negative limit."""
     times = Times(forward, backward_input, backward_weight, comm)
     return _automatic("zb-2p", stages, microbatches, times, limit or 2 * stages, kept)

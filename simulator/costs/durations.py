@@ -58,7 +58,9 @@ class Durations:
         """Duration of a computation by itself, overheads of the profile included."""
         return self._joined(action, [self._part_ns(part) for part in action.parts])
 
-    def compute_in_order_ns(self, action: Step, previous: Step | None, done: Mapping[tuple[int, Kind], int] | None = None) -> int:
+    def compute_in_order_ns(
+        self, action: Step, previous: Step | None, done: Mapping[tuple[int, Kind], int] | None = None
+    ) -> int:
         """The same after `previous` on the same device: see `chimera.simulator.costs.profile.Locality`.
 
         `done` counts what the device has computed before in this iteration, by stage and kind.

@@ -100,9 +100,10 @@ class Network:
             return ()
         half_duplex = self.link(0, size).half_duplex
         keys = dict.fromkeys(
-            key for node in sorted({member // size for member in members})
+            key
+            for node in sorted({member // size for member in members})
             for key in self._nics(node, node, half_duplex=half_duplex)
-        )  # fmt: skip
+        )
         return tuple(self._resources.setdefault(key, len(self._resources)) for key in keys)
 
     def _nics(self, source: int, target: int, *, half_duplex: bool) -> list[object]:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["Algorithm", "AllReduceCost", "Count", "Factor", "LinkClass", "LinkCost", "MeasuredReduce", "SlowLink", "Topology"]
+__all__ = [
+    "Algorithm",
+    "AllReduceCost",
+    "Count",
+    "Factor",
+    "LinkClass",
+    "LinkCost",
+    "MeasuredReduce",
+    "SlowLink",
+    "Topology",
+]
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -42,7 +52,11 @@ class LinkCost:
         """The bandwidth for people, and where it was too large to be told from messages that were measured."""
         if self.least_bandwidth_bytes_per_s:
             return f">= {format_bandwidth(self.least_bandwidth_bytes_per_s)} (messages too small to tell)"
-        return format_bandwidth(self.bandwidth_bytes_per_s) if self.bandwidth_bytes_per_s else "infinite bandwidth (none measured)"
+        return (
+            format_bandwidth(self.bandwidth_bytes_per_s)
+            if self.bandwidth_bytes_per_s
+            else "infinite bandwidth (none measured)"
+        )
 
 
 @dataclass(frozen=True, slots=True)

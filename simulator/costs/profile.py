@@ -143,7 +143,9 @@ class Locality:
     def least(self) -> float:
         """The smallest factor that any order of actions can earn."""
         orders = min(1.0, self.forward_after_backward, self.backward_after_own_forward, self.weight_after_another)
-        arranged = min(1.0, self.forward_for_split) * min(1.0, self.forward_for_recomputation, self.backward_with_recomputation)
+        arranged = min(1.0, self.forward_for_split) * min(
+            1.0, self.forward_for_recomputation, self.backward_with_recomputation
+        )
         return arranged * orders * min((1.0, *self.cold_forwards, *self.cold_backwards))
 
 

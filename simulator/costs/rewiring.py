@@ -64,10 +64,15 @@ def _links(profile: Profile, change: Rewiring, nodes: int | None) -> dict[LinkCl
         return {"local": _changed(local, change.intra_node)} if local or change.intra_node or change.overhead_ns else {}
     if change.inter_node is None and "other_node" not in found:
         raise InputError(
-            f"nodes of {nodes} devices", f"profile {profile.name!r} has no links between nodes", "add --inter-node 20us,10GB/s"
+            f"nodes of {nodes} devices",
+            f"profile {profile.name!r} has no links between nodes",
+            "add --inter-node 20us,10GB/s",
         )
     same = found.get("same_node") or found.get("local") or LinkCost(queueing=False)
-    return {"same_node": _changed(same, change.intra_node), "other_node": _changed(found.get("other_node"), change.inter_node)}
+    return {
+        "same_node": _changed(same, change.intra_node),
+        "other_node": _changed(found.get("other_node"), change.inter_node),
+    }
 
 
 def _changed(link: LinkCost | None, change: LinkChange | None) -> LinkCost:

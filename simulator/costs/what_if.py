@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 __all__ = [
-    "OutOfMemory", "check_links", "check_slow", "faster_network", "jittery", "on_cores", "out_of_memory", "slowed", "straggling",
+    "OutOfMemory",
+    "check_links",
+    "check_slow",
+    "faster_network",
+    "jittery",
+    "on_cores",
+    "out_of_memory",
+    "slowed",
+    "straggling",
     "with_slow_links",
-]  # fmt: skip
+]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -61,14 +69,14 @@ def check_slow(factors: Mapping[int, float], devices: int) -> None:
         if not 0 <= device < devices:
             raise InputError(f"slow device {device}", f"there are devices 0 to {devices - 1}", "name one of them")
         if not 1 <= factor < float("inf"):
-            raise InputError(f"slow device {device}={factor:g}", "is not slower", "give a factor of 1 or more, such as 1.5")
+            raise InputError(
+                f"slow device {device}={factor:g}", "is not slower", "give a factor of 1 or more, such as 1.5"
+            )
 
 
 def slowed(workload: Workload, factors: Mapping[int, float]) -> list[list[int]]:
     """Durations with the computations and optimizer steps of some devices taking `factor` times as long."""
-    return [
-        [round(work * factors.get(device, 1.0)) for work in row] for device, row in enumerate(workload.work_ns)
-    ]
+    return [[round(work * factors.get(device, 1.0)) for work in row] for device, row in enumerate(workload.work_ns)]
 
 
 def with_slow_links(profile: Profile, factors: Mapping[tuple[int, int], float]) -> Profile:
@@ -78,7 +86,9 @@ def with_slow_links(profile: Profile, factors: Mapping[tuple[int, int], float]) 
     """
     for (one, other), factor in factors.items():
         if one == other:
-            raise InputError(f"slow link {one}-{other}", "is a device's link to itself", "name two devices, such as 0-1")
+            raise InputError(
+                f"slow link {one}-{other}", "is a device's link to itself", "name two devices, such as 0-1"
+            )
         if not 1 <= factor < float("inf"):
             remedy = "give a factor of 1 or more, such as 3"
             raise InputError(f"slow link {one}-{other}={factor:g}", "is not slower", remedy)
@@ -126,7 +136,9 @@ def on_cores(profile: Profile, cores: int) -> Profile:
 def jittery(profile: Profile, spread: float) -> Profile:
     """Everything varies log-normally by so much, instead of how the profile says; stragglers and drift stay."""
     layers = tuple(
-        replace(layer, costs=tuple(replace(cost, forward_spread=spread, backward_spread=spread) for cost in layer.costs))
+        replace(
+            layer, costs=tuple(replace(cost, forward_spread=spread, backward_spread=spread) for cost in layer.costs)
+        )
         for layer in profile.layers
     )
     jitter = replace(
@@ -141,7 +153,9 @@ def straggling(profile: Profile, probability: float, factor: float) -> Profile:
     Raises InputError for a probability outside 0 to 1 and a factor below 1.
     """
     if not 0 <= probability <= 1:
-        raise InputError(f"stragglers with probability {probability:g}", "is no probability", "give 0 to 1, such as 0.05")
+        raise InputError(
+            f"stragglers with probability {probability:g}", "is no probability", "give 0 to 1, such as 0.05"
+        )
     if not 1 <= factor < float("inf"):
         remedy = "give a factor of 1 or more, such as 1.5"
         raise InputError(f"stragglers {factor:g} times as long", "are not slower", remedy)

@@ -50,8 +50,14 @@ def has_jitter(workload: Workload) -> bool:
     """Whether the profile says anything about how durations vary."""
     jitter = workload.profile.jitter
     spreads = [spread for costs in workload.durations.table(1.0) for spread in costs.jitter]
-    common = (jitter.device_spread, jitter.iteration_spread, jitter.optimizer_spread, jitter.straggler_probability,
-              jitter.stalls_per_s, jitter.run_spread)  # fmt: skip
+    common = (
+        jitter.device_spread,
+        jitter.iteration_spread,
+        jitter.optimizer_spread,
+        jitter.straggler_probability,
+        jitter.stalls_per_s,
+        jitter.run_spread,
+    )
     return bool(jitter.action_quantiles) or any(common) or any(spreads) or varies_between_devices(workload)
 
 
@@ -85,8 +91,12 @@ def draw(workload: Workload, samples: int, seed: int) -> Iterator[NDArray[np.int
         own = _log_normal(streams[_Stream.OPTIMIZER], count, steps.ranks, jitter.optimizer_spread)
         parts.append(steps.work_ns * own * devices[:, steps.device])
         if varies_between_devices(workload):
-            parts.append(np.array(far[0]) * _log_normal(streams[_Stream.MESSAGE], count, messages, jitter.message_spread))
-            parts.append(np.array(far[1]) * _log_normal(streams[_Stream.ALL_REDUCE], count, reduces, jitter.all_reduce_spread))
+            parts.append(
+                np.array(far[0]) * _log_normal(streams[_Stream.MESSAGE], count, messages, jitter.message_spread)
+            )
+            parts.append(
+                np.array(far[1]) * _log_normal(streams[_Stream.ALL_REDUCE], count, reduces, jitter.all_reduce_spread)
+            )
         yield np.rint(np.concatenate(parts, axis=1)).astype(np.int64)
 
 

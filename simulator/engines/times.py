@@ -78,7 +78,9 @@ def timeline_of(
     structure = workload.structure
     sizes = [costs[kind] for kind in structure.wires_alike]
     moments = (times.posted, times.sent, times.arrived, times.needed)
-    transfers = map(_transfer, zip(structure.receives, structure.sources, structure.targets, sizes, *moments, strict=True))
+    transfers = map(
+        _transfer, zip(structure.receives, structure.sources, structure.targets, sizes, *moments, strict=True)
+    )
     return Timeline(
         source="predicted",
         schedule=schedule.name,

@@ -37,8 +37,9 @@ def assumptions(
         found.append("messages take no time: no latency, bandwidth or host overhead is known for them")
     found += [
         f"bandwidth of {name} links: {link.bandwidth_text}; larger messages than those may take longer or shorter"
-        for name, link in profile.links.items() if link.least_bandwidth_bytes_per_s
-    ]  # fmt: skip
+        for name, link in profile.links.items()
+        if link.least_bandwidth_bytes_per_s
+    ]
     if _free_reduces(durations, width):
         found.append("all-reduces take no time: no bandwidth or latency is known for them")
     if schedule.update != "flush":
@@ -50,7 +51,9 @@ def assumptions(
         found.append("all copies of the pipeline run alike")
         nodes, devices = profile.topology.devices_per_node, schedule.devices
         if nodes is not None and nodes % devices and devices % nodes:
-            found.append(f"copies of {devices} devices stand differently on nodes of {nodes}: the first copy is predicted")
+            found.append(
+                f"copies of {devices} devices stand differently on nodes of {nodes}: the first copy is predicted"
+            )
     if sharing:
         found.append(f"work slows other work down: {sharing}")
     if equal:

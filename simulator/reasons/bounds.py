@@ -60,7 +60,11 @@ def bound_ns(durations: Durations, pieces: Counter[_Piece], factors: Sequence[fl
     overlap = min(durations.profile.overheads.overlap_factor, 1.0) * durations.profile.locality.least
     halved = any(halved for *_, halved in pieces)
     chain_ns = _chain_ns(_alone, durations.schedule.stages, halved=halved)
-    bound = max(-(-total // len(factors)), chain_ns) if max(factors) == 1 else _slowed(total, chain_ns, pieces.total(), factors)
+    bound = (
+        max(-(-total // len(factors)), chain_ns)
+        if max(factors) == 1
+        else _slowed(total, chain_ns, pieces.total(), factors)
+    )
     return bound if overlap == 1.0 else floor(overlap * bound)
 
 

@@ -38,7 +38,11 @@ class Causes:
 
     def __init__(self, workload: Workload, times: Times, semantics: Transport) -> None:
         self.clocks = clocks(workload, times, semantics)
-        self.blocking, self._batched, self._stream = holds_devices(semantics), semantics == "batched", semantics == "stream"
+        self.blocking, self._batched, self._stream = (
+            holds_devices(semantics),
+            semantics == "batched",
+            semantics == "stream",
+        )
         self._workload, self._times = workload, times
         self._at: dict[tuple[int, int], int] = {}
         self._launched_at: dict[tuple[int, int], int] = {}
@@ -84,7 +88,9 @@ class Causes:
         if posted > sent:
             where = Place("posting", message.target, self._at[message.target, number])
             return Cause(f"device {message.target} to receive it", where)
-        return Cause(f"device {message.source} to send it", Place("posting", message.source, self._at[message.source, number]))
+        return Cause(
+            f"device {message.source} to send it", Place("posting", message.source, self._at[message.source, number])
+        )
 
     def _in_the_way(self, number: int, start: int) -> Cause:
         """The message before on a device's stream, the one that held the link, or the all-reduce that held the NIC."""
@@ -105,7 +111,9 @@ class Causes:
             if begun < start <= ended and set(resources) & set(collective.resources):
                 reason = f"the NIC, held by the all-reduce of stage {collective.action.stage}"
                 return Cause(reason, Place("all-reduce", other, until=start))
-        raise InputError("a message that waits", "has nothing in its way", "name the semantics its times were predicted with")
+        raise InputError(
+            "a message that waits", "has nothing in its way", "name the semantics its times were predicted with"
+        )
 
     def of_all_reduce(self, number: int) -> tuple[int, Cause]:
         """Its last member, and why it began when it did: that one's launch, or another all-reduce's end."""

@@ -94,9 +94,13 @@ def differences(schedule: Schedule, profile: Profile, conditions: Conditions = P
     links = profile.links.values()
     reduces = any(_reduces_ns(schedule, durations, conditions.width))
     found = {
-        "stages of unequal cost (it takes the slowest everywhere)": any(len(set(row)) > 1 for row in _computations(durations)),
-        "how many messages lie on the critical path (it counts one behind every action)": _p2p_ns(schedule, durations) > 0,
-        "messages that wait for the one before": _p2p_ns(schedule, durations) > 0 and any(link.queueing for link in links),
+        "stages of unequal cost (it takes the slowest everywhere)": any(
+            len(set(row)) > 1 for row in _computations(durations)
+        ),
+        "how many messages lie on the critical path (it counts one behind every action)": _p2p_ns(schedule, durations)
+        > 0,
+        "messages that wait for the one before": _p2p_ns(schedule, durations) > 0
+        and any(link.queueing for link in links),
         f"{conditions.semantics} messages, which wait for each other": conditions.semantics != "buffered",
         "host time": bool(host.dispatch_ns or host.iteration_ns)
         or any(link.send_overhead_ns or link.receive_overhead_ns for link in links),
@@ -117,7 +121,9 @@ def _durations(schedule: Schedule, profile: Profile, conditions: Conditions) -> 
 def _computations(durations: Durations) -> tuple[list[int], list[int]]:
     """Forwards and backwards of all stages, in nanoseconds."""
     stages = range(durations.schedule.stages)
-    forward, backward = ([durations.compute_ns(Action(stage, kind, 0)) for stage in stages] for kind in (Kind.F, Kind.B))
+    forward, backward = (
+        [durations.compute_ns(Action(stage, kind, 0)) for stage in stages] for kind in (Kind.F, Kind.B)
+    )
     return forward, backward
 
 

@@ -60,7 +60,9 @@ class _Walk:
         """Walks; every place leads to an earlier one."""
         overhead, end = self._workload.profile.overheads.iteration_ns, self._times.end_ns
         place = self._last()
-        self._add("framework", place.number if place.what == "device" else 0, "end of the iteration", end - overhead, end)
+        self._add(
+            "framework", place.number if place.what == "device" else 0, "end of the iteration", end - overhead, end
+        )
         while place.what != "device" or place.position >= 0:
             place = self._behind(place)
         first, *others = reversed(self._found) if self._found else (Piece("framework", 0, "nothing", 0, 0, ""),)

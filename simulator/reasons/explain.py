@@ -107,12 +107,24 @@ def explain_prediction(
 
 def _limit(lost: Losses, iteration_ns: int, busiest: DeviceShares) -> tuple[Limit, str]:
     """The largest loss, and what would be gained without it."""
-    limits: tuple[Limit, ...] = ("transport", "network", "synchronisation", "link", "overhead", "contention", "imbalance", "bubble")
+    limits: tuple[Limit, ...] = (
+        "transport",
+        "network",
+        "synchronisation",
+        "link",
+        "overhead",
+        "contention",
+        "imbalance",
+        "bubble",
+    )
     values = lost._asdict()
     largest = max(limits, key=lambda name: values[name])
     if values[largest] <= _NEARLY * iteration_ns:
         share = busiest.compute / iteration_ns if iteration_ns else 1.0
-        return "compute", f"device {busiest.device} computes {share:.1%} of the iteration; nothing else costs more than 2 %"
+        return (
+            "compute",
+            f"device {busiest.device} computes {share:.1%} of the iteration; nothing else costs more than 2 %",
+        )
     share = values[largest] / iteration_ns
     return largest, f"{_WORDS[largest]} cost {format_ns(values[largest])}, {share:.1%} of {format_ns(iteration_ns)}"
 

@@ -16,7 +16,18 @@ from chimera.simulator.engines.direct.engine import Transport
 from chimera.simulator.engines.direct.sharing import sharing_reason
 from chimera.simulator.workload.workload import COMPUTE, Workload
 
-Limit = Literal["transport", "network", "synchronisation", "link", "overhead", "contention", "imbalance", "bubble", "memory", "compute"]
+Limit = Literal[
+    "transport",
+    "network",
+    "synchronisation",
+    "link",
+    "overhead",
+    "contention",
+    "imbalance",
+    "bubble",
+    "memory",
+    "compute",
+]
 
 
 _SYNCHRONISATION = 1
@@ -65,9 +76,7 @@ def losses(workload: Workload, iteration_ns: int, semantics: Transport = "buffer
     now = times_of(changed, "buffered").end_ns
     average = sum(map(sum, changed.work_ns)) // len(changed.work_ns)
     transport, network, synchronisation, link, overhead, contention = found
-    return Losses(
-        transport, network, synchronisation, link, overhead, contention, before - now, now - average, average
-    )
+    return Losses(transport, network, synchronisation, link, overhead, contention, before - now, now - average, average)
 
 
 def _without(workload: Workload) -> Iterator[Profile | None]:
@@ -84,7 +93,9 @@ def _without(workload: Workload) -> Iterator[Profile | None]:
     }
     profile = replace(profile, links=links)
     yield profile
-    profile = replace(profile, links=dict.fromkeys(links, LinkCost(queueing=False)), overheads=Overheads(overlap_factor=overlap))
+    profile = replace(
+        profile, links=dict.fromkeys(links, LinkCost(queueing=False)), overheads=Overheads(overlap_factor=overlap)
+    )
     yield profile
     yield replace(profile, cores=None, all_reduce=AllReduceCost()) if sharing_reason(workload) else None
 

@@ -89,10 +89,7 @@ class Workload:
         self.message_kinds = [_message((*w, *cost)) for w, cost in zip(structure.wire_kinds, costs, strict=True)]
         wires = zip(structure.receives, structure.sources, structure.targets, structure.wires_alike, strict=True)
         self.messages = [_message((receive, source, target, *costs[kind])) for receive, source, target, kind in wires]
-        self.collectives = [
-            self._collective(action, members)
-            for action, members in structure.collectives
-        ]
+        self.collectives = [self._collective(action, members) for action, members in structure.collectives]
         self.work_ns = self._work() if self.profile.locality == Locality() else self._work_by_order()
 
     def _message_cost(self, receive: Action, source: int, target: int) -> tuple[int, int, int, int, tuple[int, ...]]:

@@ -11,7 +11,15 @@ def results(durations_ms: dict[str, list[int]]) -> list[dict[str, Any]]:
     """What one rank brings back of iterations that took so long, a round each."""
     cases = {
         label: [
-            {"begin_ns": 0, "end_ns": each * MS, "spans": [], "transfers": [], "sent": {}, "round": number, "steal_ns": 0}
+            {
+                "begin_ns": 0,
+                "end_ns": each * MS,
+                "spans": [],
+                "transfers": [],
+                "sent": {},
+                "round": number,
+                "steal_ns": 0,
+            }
             for number, each in enumerate(row)
         ]
         for label, row in durations_ms.items()

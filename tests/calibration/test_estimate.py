@@ -41,7 +41,10 @@ def truth(**changes: Any) -> Profile:
 
 
 def refit(
-    machine: Profile, stages: int, partition: tuple[int, ...] | None = None, messages: dict[str, list[int]] | None = None
+    machine: Profile,
+    stages: int,
+    partition: tuple[int, ...] | None = None,
+    messages: dict[str, list[int]] | None = None,
 ) -> Profile:
     """A profile fitted to simulated calibration runs of `machine`, with probes that are 20 % too fast."""
     in_place = InPlace()
@@ -66,7 +69,15 @@ def refit(
 
 @pytest.mark.parametrize("stages", [2, 4])
 @pytest.mark.parametrize("name", ["gpipe", "dapple", "chimera", "zb-h1"])
-@pytest.mark.parametrize("locality", [Locality(), Locality(0.9, 0.95), Locality(0.9, 0.95, 1.1), Locality(0.9, 0.95, 1.0, (1.2, 1.1, 1.04), (1.1, 1.05, 1.02))])
+@pytest.mark.parametrize(
+    "locality",
+    [
+        Locality(),
+        Locality(0.9, 0.95),
+        Locality(0.9, 0.95, 1.1),
+        Locality(0.9, 0.95, 1.0, (1.2, 1.1, 1.04), (1.1, 1.05, 1.02)),
+    ],
+)
 def test_a_machine_is_recovered_from_its_calibration_runs(stages: int, name: str, locality: Locality) -> None:
     machine = truth(locality=locality)
     schedule = build(name, stages=stages, microbatches=12)  # a configuration that no calibration run has
@@ -121,7 +132,9 @@ def test_it_is_recovered_from_runs_of_any_partition(partition: tuple[int, ...]) 
     schedule = build("dapple", stages=stages, microbatches=12)
     for judged in (partition, None):  # layers have costs of their own: another partition is predicted, too
         expected = simulate(schedule, machine, microbatch_size=4, partition=judged).metrics.iteration_ns
-        found = simulate(schedule, refit(machine, stages, partition), microbatch_size=4, partition=judged).metrics.iteration_ns
+        found = simulate(
+            schedule, refit(machine, stages, partition), microbatch_size=4, partition=judged
+        ).metrics.iteration_ns
         assert found == pytest.approx(expected, rel=0.01)
 
 

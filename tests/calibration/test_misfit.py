@@ -37,7 +37,9 @@ def machine(forward_ns: float, backward_ns: float, jitter: Jitter) -> Profile:
     return Profile("invented", (LayerCost("stage", (cost,)),), per_stage=True, links={"local": link}, jitter=jitter)
 
 
-def run(schedule: Schedule, factor: float, jitter: Jitter, iterations: int, seed: int, drift: float = 0.0) -> list[Timeline]:
+def run(
+    schedule: Schedule, factor: float, jitter: Jitter, iterations: int, seed: int, drift: float = 0.0
+) -> list[Timeline]:
     """Iterations on a machine that is so many times slower in this run, and by `drift` slower at its end than at its start."""
     truth = machine(5 * MS * factor, 10 * MS * factor, jitter)
     workload = Workload(lower(schedule), truth, Durations(schedule, truth))
@@ -47,7 +49,9 @@ def run(schedule: Schedule, factor: float, jitter: Jitter, iterations: int, seed
     return [timeline_of(sample, engine.run(sample)) for sample in samples]
 
 
-def calibration(factors: Sequence[float], jitter: Jitter, iterations: int, seed: int, drift: float = 0.0) -> list[CalibrationRun]:
+def calibration(
+    factors: Sequence[float], jitter: Jitter, iterations: int, seed: int, drift: float = 0.0
+) -> list[CalibrationRun]:
     """The calibration's own short runs, each slower by a factor of its own."""
     schedules = list(calibration_schedules(2, JUDGED).values())
     return [
@@ -56,7 +60,7 @@ def calibration(factors: Sequence[float], jitter: Jitter, iterations: int, seed:
             Kept(tuple(run(schedule, factor, jitter, iterations, seed + number, drift)), tuple(range(iterations)), 0),
         )
         for number, (schedule, factor) in enumerate(zip(schedules, factors, strict=True))
-    ]  # fmt: skip
+    ]
 
 
 def fit(runs: Sequence[CalibrationRun]) -> Profile:

@@ -20,7 +20,13 @@ def run_in(folder: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..., 
     monkeypatch.setattr(training, "partial_results", lambda *_: [])
     monkeypatch.setattr(training, "losses", lambda *_: done)
     monkeypatch.setattr(training, "timelines", lambda *_: [])
-    train({"gpipe": build("gpipe", stages=2, microbatches=2)}, Training(steps=2), model="mlp-tiny", microbatch_size=1, output=folder)
+    train(
+        {"gpipe": build("gpipe", stages=2, microbatches=2)},
+        Training(steps=2),
+        model="mlp-tiny",
+        microbatch_size=1,
+        output=folder,
+    )
 
 
 def fail(*_: object, **__: object) -> None:

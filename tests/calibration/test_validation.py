@@ -37,10 +37,20 @@ def case(name: str, predicted_s: float, measured_s: float, error_s: float = 0.00
 
 def verdict(*cases: ValidationCase, tolerance: float = 0.05, noise: float = 0.01) -> Validation:
     return Validation(
-        machine={}, compute="real", model="gpt-tiny", microbatch_size=4, calibration_s=1.0, repeat_noise=noise,
-        drift=0.0, tolerance=tolerance, cases=cases, gradients_match_reference=True, max_gradient_difference=0.0,
-        profile=Profile.uniform(), provenance={},
-    )  # fmt: skip
+        machine={},
+        compute="real",
+        model="gpt-tiny",
+        microbatch_size=4,
+        calibration_s=1.0,
+        repeat_noise=noise,
+        drift=0.0,
+        tolerance=tolerance,
+        cases=cases,
+        gradients_match_reference=True,
+        max_gradient_difference=0.0,
+        profile=Profile.uniform(),
+        provenance={},
+    )
 
 
 def test_errors_are_signed_and_relative() -> None:
@@ -94,9 +104,14 @@ def test_the_loop_closes_on_this_machine(tmp_path: Path) -> None:
     timings on shared machines do not belong into tests.
     """
     found = validate(
-        ["gpipe", "dapple", "chimera"], model="gpt-tiny", stages=2, microbatches=4, microbatch_size=2,
-        output=tmp_path, budget_s=4,
-    )  # fmt: skip
+        ["gpipe", "dapple", "chimera"],
+        model="gpt-tiny",
+        stages=2,
+        microbatches=4,
+        microbatch_size=2,
+        output=tmp_path,
+        budget_s=4,
+    )
     document = found.as_json()
     assert found.gradients_match_reference and found.max_gradient_difference < 1e-10
     assert found.summary.mean_abs_error_peak_memory < 0.05  # memory is exact whatever the noise
@@ -113,9 +128,15 @@ def test_the_loop_closes_for_unequal_stages(tmp_path: Path) -> None:
     """Weights are most of this model's memory, so the peaks say which layers each side took to be where."""
     names, counts = ["gpipe", "dapple"], (1, len(layers(model_config("mlp-tiny"))) - 1)
     found = validate(
-        names, model="mlp-tiny", stages=2, microbatches=4, microbatch_size=2, output=tmp_path, budget_s=3,
+        names,
+        model="mlp-tiny",
+        stages=2,
+        microbatches=4,
+        microbatch_size=2,
+        output=tmp_path,
+        budget_s=3,
         partition=",".join(map(str, counts)),
-    )  # fmt: skip
+    )
     assert found.gradients_match_reference
     for case in found.cases:
         first, second = case.measured.peak_memory_bytes
@@ -130,9 +151,16 @@ def test_the_loop_closes_for_two_copies_of_a_pipeline(stages: int, compute: str,
     """Hybrid parallelism: real where there is a core a rank, else paced and labelled so."""
     names = ["dapple", "chimera"] if stages > 1 else ["gpipe"]
     found = validate(
-        names, model="gpt-tiny", stages=stages, microbatches=4, microbatch_size=2, width=2, compute=compute,
-        output=tmp_path, budget_s=4,
-    )  # fmt: skip
+        names,
+        model="gpt-tiny",
+        stages=stages,
+        microbatches=4,
+        microbatch_size=2,
+        width=2,
+        compute=compute,
+        output=tmp_path,
+        budget_s=4,
+    )
     document = found.as_json()
     assert document["compute"] == compute and found.gradients_match_reference
     assert {measured.group for measured in found.profile.all_reduce.measured} == ({2, 4} if stages > 1 else {2})

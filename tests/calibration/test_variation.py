@@ -68,7 +68,9 @@ def test_iterations_devices_and_actions_are_told_apart(iteration: float, device:
 
 def test_nothing_is_counted_twice() -> None:
     # The variance of a whole iteration, drawn from the fitted jitter, is that of the truth.
-    truth = Jitter(action_quantiles=OWN, iteration_spread=0.04, device_spread=0.02, message_spread=0.2, optimizer_spread=0.1)
+    truth = Jitter(
+        action_quantiles=OWN, iteration_spread=0.04, device_spread=0.02, message_spread=0.2, optimizer_spread=0.1
+    )
     schedule = calibration_schedules(2)["calibration-dapple"]
 
     def spread(jitter: Jitter) -> float:
@@ -80,7 +82,9 @@ def test_nothing_is_counted_twice() -> None:
     assert spread(found(truth)) == pytest.approx(spread(truth), rel=0.15)
 
 
-@pytest.mark.parametrize(("field", "truth"), [("message_spread", 0.3), ("all_reduce_spread", 0.2), ("optimizer_spread", 0.1)])
+@pytest.mark.parametrize(
+    ("field", "truth"), [("message_spread", 0.3), ("all_reduce_spread", 0.2), ("optimizer_spread", 0.1)]
+)
 def test_what_is_no_computation_has_a_spread_of_its_own(field: str, truth: float) -> None:
     fitted = found(Jitter(action_quantiles=(0.0,) * 33, **{field: truth}))
     assert getattr(fitted, field) == pytest.approx(truth, rel=0.15)

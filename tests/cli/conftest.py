@@ -62,8 +62,13 @@ def process() -> Chimera:
         script = f"{before}\nfrom chimera.cli import main\ntry:\n    main()\nfinally:\n    {after or 'pass'}"
         done = subprocess.run(
             [sys.executable, "-c", script, *map(str, arguments)],
-            cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+            cwd=ROOT,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     return run

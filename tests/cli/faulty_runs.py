@@ -51,13 +51,18 @@ class Ended:
     after_s: float
 
 
-def _start(output: Path, prelude: str = "", *more: str, within: Sequence[str] = (), **variables: str) -> subprocess.Popen[str]:
+def _start(
+    output: Path, prelude: str = "", *more: str, within: Sequence[str] = (), **variables: str
+) -> subprocess.Popen[str]:
     steps = () if "--steps" in more else ("--steps", "2000")
     words = ["run", "dapple", *_SIZE, *steps, "--deadline", f"{DEADLINE_S}s", "--output", str(output), *more]
     return subprocess.Popen(
         [*within, sys.executable, "-c", f"{prelude}\nfrom chimera.cli import main\nmain()", *words],
-        env=os.environ | {"PYTHONPATH": str(_ROOT)} | variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=os.environ | {"PYTHONPATH": str(_ROOT)} | variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def _end(output: Path, *processes: subprocess.Popen[str]) -> Ended:
@@ -86,9 +91,13 @@ def _end(output: Path, *processes: subprocess.Popen[str]) -> Ended:
 def _rank(output: Path, rank: int, port: int, prelude: str = "", **more: object) -> subprocess.Popen[str]:
     """A rank as torchrun or srun starts it."""
     given = {
-        "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-    }  # fmt: skip
+        "RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": str(rank),
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
     return _start(output, prelude, **(given | more))  # type: ignore[arg-type]
 
 
@@ -110,7 +119,9 @@ def faulty_peer(fault: str) -> Callable[[Path], Ended]:
 def full_disk(output: Path) -> Ended:
     """A disk with room for one checkpoint and a half (20 MB each: 1.7 M parameters, 12 bytes of each)."""
     output.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(output)], check=False, capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(output)], check=False, capture_output=True
+    ).returncode:
         raise NotHereError("mounting a small disk needs root")
     try:
         ended = _end(output, _start(output / "run", "", "--checkpoint-every", "1"))
@@ -166,11 +177,16 @@ def network_cut(output: Path) -> Ended:
         with two_hosts() as hosts:
             ranks = [
                 _rank(
-                    output, rank, 29778, within=("ip", "netns", "exec", host), MASTER_ADDR=ADDRESSES[0],
-                    LOCAL_RANK="0", LOCAL_WORLD_SIZE="1",
+                    output,
+                    rank,
+                    29778,
+                    within=("ip", "netns", "exec", host),
+                    MASTER_ADDR=ADDRESSES[0],
+                    LOCAL_RANK="0",
+                    LOCAL_WORLD_SIZE="1",
                 )
                 for rank, host in enumerate(hosts)
-            ]  # fmt: skip
+            ]
             _wait_for_iterations(output)
             output.joinpath("fault").write_text(str(time.monotonic_ns()))
             ip("-n", hosts[1], "link", "set", "wire1", "down")

@@ -58,7 +58,12 @@ def test_an_unknown_command_is_answered_with_the_closest(chimera: Any) -> None:
 
 
 def test_an_unknown_option_is_wrong_usage(chimera: Any) -> None:
-    assert not complaints(chimera("simulate", "chimera", *SIZE, *UNIFORM, "--micro-batches", 4), "unknown option", "--micro-batches", "did you mean --microbatches")
+    assert not complaints(
+        chimera("simulate", "chimera", *SIZE, *UNIFORM, "--micro-batches", 4),
+        "unknown option",
+        "--micro-batches",
+        "did you mean --microbatches",
+    )
 
 
 @pytest.mark.parametrize("command", ["calibrate", "run", "validate"])
@@ -86,7 +91,9 @@ def test_a_misspelt_key_of_a_profile(chimera: Any, tmp_path: Path) -> None:
         cost["foward_ns"] = cost.pop("forward_ns")
 
     path = written(tmp_path / "profile.json", misspell)
-    assert not complaints(chimera("simulate", "gpipe", *SIZE, "--profile", path), "layers.0.costs.0.foward_ns", "'forward_ns'")
+    assert not complaints(
+        chimera("simulate", "gpipe", *SIZE, "--profile", path), "layers.0.costs.0.foward_ns", "'forward_ns'"
+    )
 
 
 def test_a_negative_time_in_a_profile(chimera: Any, tmp_path: Path) -> None:
@@ -99,12 +106,16 @@ def test_a_negative_time_in_a_profile(chimera: Any, tmp_path: Path) -> None:
 
 def test_a_profile_cut_off(chimera: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "profile.json", lambda document: json.dumps(document)[:-20])
-    assert not complaints(chimera("simulate", "gpipe", *SIZE, "--profile", path), "profile.json", "not JSON", "truncated")
+    assert not complaints(
+        chimera("simulate", "gpipe", *SIZE, "--profile", path), "profile.json", "not JSON", "truncated"
+    )
 
 
 def test_a_profile_of_another_version(chimera: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "profile.json", lambda document: document.update(schema_version=99))
-    assert not complaints(chimera("simulate", "gpipe", *SIZE, "--profile", path), "schema_version 99", "reads schema_version 1")
+    assert not complaints(
+        chimera("simulate", "gpipe", *SIZE, "--profile", path), "schema_version 99", "reads schema_version 1"
+    )
 
 
 def test_a_schedule_of_another_version(chimera: Any, tmp_path: Path) -> None:
@@ -143,7 +154,9 @@ def test_an_unwritable_output_is_said_before_anything_is_computed(
 
 
 def test_a_picture_needs_a_format_that_can_be_drawn(chimera: Any, tmp_path: Path) -> None:
-    assert not complaints(chimera("simulate", "gpipe", *SIZE, *UNIFORM, "--plot", tmp_path / "x.txt"), "x.txt", "png", "svg", "pdf")
+    assert not complaints(
+        chimera("simulate", "gpipe", *SIZE, *UNIFORM, "--plot", tmp_path / "x.txt"), "x.txt", "png", "svg", "pdf"
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -182,8 +195,13 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
     os.close(reading)
     done = subprocess.run(
         [sys.executable, "-c", "from chimera.cli import main; main()", *arguments],
-        stdout=writing, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60, check=False,
-    )  # fmt: skip
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
     os.close(writing)
     assert done.returncode == 0 and "Traceback" not in done.stderr and "error" not in done.stderr
 
@@ -192,9 +210,19 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
 def test_a_calibration_of_no_samples_is_refused_before_ranks_start(
     chimera: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int
 ) -> None:
-    monkeypatch.setattr("chimera.calibration.measuring.session.launch", lambda *_, **__: pytest.fail("ranks were started"))
+    monkeypatch.setattr(
+        "chimera.calibration.measuring.session.launch", lambda *_, **__: pytest.fail("ranks were started")
+    )
     done = chimera(
-        "calibrate", "--model", "mlp-tiny", "--stages", 2, "--microbatch-size", size, "--output", tmp_path / "profile.json"
+        "calibrate",
+        "--model",
+        "mlp-tiny",
+        "--stages",
+        2,
+        "--microbatch-size",
+        size,
+        "--output",
+        tmp_path / "profile.json",
     )
     assert not complaints(done, f"micro-batch size {size}", "hint")
     assert not (tmp_path / "profile.json").exists()

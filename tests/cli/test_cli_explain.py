@@ -4,7 +4,19 @@ from typing import Any
 
 import pytest
 
-ARGUMENTS = ("simulate", "dapple", "--stages", 4, "--microbatches", 8, "--forward", "1ms", "--backward", "2ms", "--explain")
+ARGUMENTS = (
+    "simulate",
+    "dapple",
+    "--stages",
+    4,
+    "--microbatches",
+    8,
+    "--forward",
+    "1ms",
+    "--backward",
+    "2ms",
+    "--explain",
+)
 
 
 def test_json_has_the_explanation(chimera: Any) -> None:
@@ -14,8 +26,13 @@ def test_json_has_the_explanation(chimera: Any) -> None:
     assert found["losses_s"]["bubble"] == pytest.approx(0.009)
     assert sum(found["critical_path_s"].values()) == pytest.approx(0.033)
     assert found["critical_path"][0] == {
-        "kind": "compute", "device": 0, "subject": "0F0", "start_s": 0.0, "end_s": 0.001, "waited_for": "",
-    }  # fmt: skip
+        "kind": "compute",
+        "device": 0,
+        "subject": "0F0",
+        "start_s": 0.0,
+        "end_s": 0.001,
+        "waited_for": "",
+    }
 
 
 def test_tables_are_printed(chimera: Any) -> None:
@@ -31,7 +48,18 @@ def test_without_the_option_nothing_is_added(chimera: Any) -> None:
 def test_what_a_transport_costs_is_explained(chimera: Any) -> None:
     """docs/simulating.md: 67.4 ms on streams with early receives, 61.5 ms with buffered messages."""
     costs = ("--forward", "1ms", "--backward", "2ms", "--p2p", "100us")
-    shape = ("simulate", "interleaved", "--stages", 8, "--microbatches", 16, *costs, "--semantics", "stream", "--explain")
+    shape = (
+        "simulate",
+        "interleaved",
+        "--stages",
+        8,
+        "--microbatches",
+        16,
+        *costs,
+        "--semantics",
+        "stream",
+        "--explain",
+    )
     found = chimera(*shape, "--json").document["explain"]
     assert found["losses_s"]["transport"] == pytest.approx(0.0059)
     assert "stream, held by" in chimera(*shape).stdout
@@ -56,13 +84,19 @@ def test_what_if_a_device_is_slow_and_memory_small(chimera: Any) -> None:
     assert [row["busy_s"] for row in found["per_device"]] == [0.024, 0.048, 0.024, 0.024]
     assert found["capacity_bytes"] == 16 * 2**30 and found["out_of_memory"] is None
     profile = ("--profile", "bert-large-v100", "--capacity", "700MiB")
-    cases = chimera("compare", "gpipe", "dapple", "--stages", 4, "--microbatches", 8, *profile, "--json").document["cases"]
+    cases = chimera("compare", "gpipe", "dapple", "--stages", 4, "--microbatches", 8, *profile, "--json").document[
+        "cases"
+    ]
     for case in cases:
         gone = case["out_of_memory"]
-        assert gone["held_bytes"] > 700 * 2**20 and case["per_device"][gone["device"]]["peak_memory_bytes"] > 700 * 2**20
+        assert (
+            gone["held_bytes"] > 700 * 2**20 and case["per_device"][gone["device"]]["peak_memory_bytes"] > 700 * 2**20
+        )
     assert "runs out at" in chimera("simulate", "gpipe", "--stages", 4, "--microbatches", 8, *profile).stderr
 
 
-@pytest.mark.parametrize("wrong", [("--slow-device", "1"), ("--slow-device", "a=2"), ("--slow-device", "9=2"), ("--capacity", "16")])
+@pytest.mark.parametrize(
+    "wrong", [("--slow-device", "1"), ("--slow-device", "a=2"), ("--slow-device", "9=2"), ("--capacity", "16")]
+)
 def test_wrong_what_ifs(chimera: Any, wrong: tuple[str, str]) -> None:
     assert chimera(*ARGUMENTS, *wrong).status == 2

@@ -18,7 +18,12 @@ def test_json_of_a_schedule_is_the_contracts(chimera: Any) -> None:
     assert document["replica_of"] == [0, 0, 1, 1]
     # the first row of ../shared/cli.md: device 0 is stage 0 going down and stage 3 going up
     assert document["actions"][0] == ["0F0", "0F1", "3F2", "3B2", "3F3", "3B3", "0B0", "0B1"]
-    assert (document["schema_version"], document["stages"], document["devices"], document["microbatches"]) == (1, 4, 4, 4)
+    assert (document["schema_version"], document["stages"], document["devices"], document["microbatches"]) == (
+        1,
+        4,
+        4,
+        4,
+    )
 
 
 def test_csv_of_a_schedule_is_torchs(chimera: Any) -> None:

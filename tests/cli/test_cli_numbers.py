@@ -15,10 +15,27 @@ CHIMERA = [
     (8, "2ms", 0.036, Fraction(1, 3)),
 ]
 SIMULATE_KEYS = {
-    "schema_version", "schedule", "options", "stages", "devices", "microbatches", "width", "engine", "pipeline_s",
-    "iteration_s", "ideal_s", "lower_bound_s", "bubble_ratio", "bubble_over_ideal", "bubble_longest_stage",
-    "throughput_samples_per_s", "utilisation", "per_device", "assumptions", "profile",
-}  # fmt: skip
+    "schema_version",
+    "schedule",
+    "options",
+    "stages",
+    "devices",
+    "microbatches",
+    "width",
+    "engine",
+    "pipeline_s",
+    "iteration_s",
+    "ideal_s",
+    "lower_bound_s",
+    "bubble_ratio",
+    "bubble_over_ideal",
+    "bubble_longest_stage",
+    "throughput_samples_per_s",
+    "utilisation",
+    "per_device",
+    "assumptions",
+    "profile",
+}
 DEVICE_KEYS = {"device", "busy_s", "idle_s", "peak_activations", "peak_memory_bytes", "weights_copies"}
 UNIFORM = ("--forward", "1ms", "--backward", "2ms")
 
@@ -32,7 +49,9 @@ def square(depth: int) -> tuple[object, ...]:
 def test_chimera_has_the_papers_bubble(
     chimera: Any, depth: int, backward: str, pipeline_s: float, bubble: Fraction, engine: str
 ) -> None:
-    done = chimera("simulate", "chimera", *square(depth), "--forward", "1ms", "--backward", backward, "--engine", engine, "--json")
+    done = chimera(
+        "simulate", "chimera", *square(depth), "--forward", "1ms", "--backward", backward, "--engine", engine, "--json"
+    )
     assert done.status == 0
     assert done.document["pipeline_s"] == pipeline_s
     assert done.document["bubble_ratio"] == pytest.approx(float(bubble), abs=1e-12)
@@ -107,7 +126,9 @@ def test_compare_gives_every_schedule_the_same_work(chimera: Any) -> None:
 
 
 def test_compare_passes_settings_to_the_schedules_that_know_them(chimera: Any) -> None:
-    done = chimera("compare", "dapple", "interleaved", "--stages", 4, "--microbatches", 8, *UNIFORM, "--set", "v=4", "--json")
+    done = chimera(
+        "compare", "dapple", "interleaved", "--stages", 4, "--microbatches", 8, *UNIFORM, "--set", "v=4", "--json"
+    )
     cases = {case["schedule"]: case for case in done.document["cases"]}
     assert cases["interleaved"]["options"]["v"] == 4 and cases["dapple"]["options"] == {}
     assert cases["interleaved"]["bubble_ratio"] == pytest.approx(3 / 35)
@@ -133,7 +154,19 @@ def test_the_table_names_the_bubbles_definition(chimera: Any) -> None:
 
 
 def test_all_reduces_that_cost_nothing_are_said_to(chimera: Any) -> None:
-    shape = ["simulate", "dapple", "--stages", "2", "--microbatches", "4", "--forward", "1ms", "--backward", "2ms", "--json"]
+    shape = [
+        "simulate",
+        "dapple",
+        "--stages",
+        "2",
+        "--microbatches",
+        "4",
+        "--forward",
+        "1ms",
+        "--backward",
+        "2ms",
+        "--json",
+    ]
     free = "all-reduces take no time: no bandwidth or latency is known for them"
     network = ["--gradients", "1GiB", "--devices-per-node", "2", "--inter-node", "20us,10GB/s"]
     assert free in chimera(*shape, "--width", "8").document["assumptions"]

@@ -53,7 +53,12 @@ def test_help_is_there_in_half_a_second() -> None:
 def _seconds_of_help() -> float:
     started = time.perf_counter()
     root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", "from chimera.cli import main; main()", "--help"], cwd=root, capture_output=True, check=True)
+    subprocess.run(
+        [sys.executable, "-c", "from chimera.cli import main; main()", "--help"],
+        cwd=root,
+        capture_output=True,
+        check=True,
+    )
     return time.perf_counter() - started
 
 

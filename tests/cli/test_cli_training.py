@@ -39,9 +39,19 @@ def test_schedules_that_take_turns_have_one_loss_curve(chimera: Any, tmp_path: P
 
 
 def _start(folder: Path, *more: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "from chimera.cli import main; main()", "run", "dapple", *map(str, SIZE), *map(str, more)]
+    command = [
+        sys.executable,
+        "-c",
+        "from chimera.cli import main; main()",
+        "run",
+        "dapple",
+        *map(str, SIZE),
+        *map(str, more),
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([*command, "--output", str(folder)], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*command, "--output", str(folder)], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.slow
@@ -76,7 +86,10 @@ def test_a_killed_run_names_resume_and_goes_on(chimera: Any, tmp_path: Path) -> 
         (("--resume",), ("nothing to resume", "--resume")),
         (("--seconds", "5s", "--decay", "cosine"), ("decay without steps", "--steps")),
         (("--seconds", "5"), ("--seconds 5", "unit")),
-        (("--checkpoint-every", 2, "--compute", "paced", "--forward", "1ms", "--backward", "2ms"), ("checkpoint", "nothing is learnt")),
+        (
+            ("--checkpoint-every", 2, "--compute", "paced", "--forward", "1ms", "--backward", "2ms"),
+            ("checkpoint", "nothing is learnt"),
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_starts(

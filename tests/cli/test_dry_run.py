@@ -8,7 +8,9 @@ pytestmark = pytest.mark.slow
 
 
 def test_sixty_four_ranks_are_walked_through_and_nothing_is_executed(chimera: Any) -> None:
-    done = chimera("run", "chimera", "--stages", 64, "--microbatches", 128, "--model", "gpt-2-64", "--dry-run", "--json")
+    done = chimera(
+        "run", "chimera", "--stages", 64, "--microbatches", 128, "--model", "gpt-2-64", "--dry-run", "--json"
+    )
     assert done.status == 0 and "nothing was executed" in done.stderr
     found = done.document
     assert found["executed"] is False and len(found["ranks"]) == 64
@@ -22,4 +24,8 @@ def test_sixty_four_ranks_are_walked_through_and_nothing_is_executed(chimera: An
 def test_ranks_that_do_the_same_share_a_row(chimera: Any) -> None:
     done = chimera("run", "gpipe", "--stages", 4, "--microbatches", 4, "--model", "gpt-tiny", "--width", 2, "--dry-run")
     assert done.status == 0 and "not executed" in done.stdout
-    assert [line.split("│")[1].strip() for line in done.stdout.splitlines() if line.startswith("│")] == ["0, 4", "1-2, 5-6", "3, 7"]
+    assert [line.split("│")[1].strip() for line in done.stdout.splitlines() if line.startswith("│")] == [
+        "0, 4",
+        "1-2, 5-6",
+        "3, 7",
+    ]

@@ -13,9 +13,24 @@ import pytest
 from chimera.cli.inner_command import task_of
 from chimera.simulator import load_profile, save_profile
 
-COMMANDS = ("app", *(f"{name}_command" for name in (
-    "schedules", "schedule", "check", "simulate", "compare", "calibrate", "run", "validate", "models", "slurm",
-)))  # fmt: skip
+COMMANDS = (
+    "app",
+    *(
+        f"{name}_command"
+        for name in (
+            "schedules",
+            "schedule",
+            "check",
+            "simulate",
+            "compare",
+            "calibrate",
+            "run",
+            "validate",
+            "models",
+            "slurm",
+        )
+    ),
+)
 RANKED = ("run", "validate", "calibrate")
 CLUSTER = """schema_version = 1
 name = "mine"
@@ -40,9 +55,13 @@ def _files(chimera: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     save_profile(load_profile("bert-large-v100"), Path("profile.json"))
     Path("my-cluster.toml").write_text(CLUSTER)
-    Path("commands.txt").write_text("chimera simulate dapple --stages 2 --microbatches 4 --forward 1ms --backward 2ms\n")
+    Path("commands.txt").write_text(
+        "chimera simulate dapple --stages 2 --microbatches 4 --forward 1ms --backward 2ms\n"
+    )
     for form in ("csv", "json"):
-        chimera("schedule", "interleaved", "--stages", 2, "--microbatches", 4, "--format", form, "--output", f"order.{form}")
+        chimera(
+            "schedule", "interleaved", "--stages", 2, "--microbatches", 4, "--format", form, "--output", f"order.{form}"
+        )
 
 
 @pytest.mark.parametrize("words", examples(), ids=" ".join)
@@ -58,12 +77,18 @@ def test_an_example_works(chimera: Any, words: list[str]) -> None:
         assert done.status == 0, done.stderr
 
 
-@pytest.mark.parametrize("arguments", [
-    ("schedules",), ("models",), ("models", "bert-48"),
-    ("simulate", "dapple", "--stages", 2, "--microbatches", 4, "--forward", "1ms", "--backward", "2ms"),
-    ("simulate", "interleaved", "--stages", 2, "--microbatches", 4, "--profile", "profile.json"),
-    ("compare", "dapple", "gpipe", "--stages", 2, "--microbatches", 4, "--profile", "profile.json"),
-], ids=" ".join(("schedules", "models", "model", "uniform", "profile", "compare")).split())  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("schedules",),
+        ("models",),
+        ("models", "bert-48"),
+        ("simulate", "dapple", "--stages", 2, "--microbatches", 4, "--forward", "1ms", "--backward", "2ms"),
+        ("simulate", "interleaved", "--stages", 2, "--microbatches", 4, "--profile", "profile.json"),
+        ("compare", "dapple", "gpipe", "--stages", 2, "--microbatches", 4, "--profile", "profile.json"),
+    ],
+    ids=" ".join(("schedules", "models", "model", "uniform", "profile", "compare")).split(),
+)
 def test_the_next_command_works_as_it_is_printed(chimera: Any, arguments: tuple[object, ...]) -> None:
     (found,) = re.findall("next: chimera (.*)", chimera(*arguments).stderr)
     words = shlex.split(found)

@@ -77,7 +77,9 @@ ROWS = _rows()
 
 
 @pytest.fixture(scope="module")
-def endings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Ended]]]:
+def endings(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Ended]]]:
     """All that are asked for, three at a time: most of what they do is start, or wait for a deadline."""
     asked = {item.callspec.params.get("fault") for item in request.session.items if hasattr(item, "callspec")}
     folder = tmp_path_factory.mktemp("faults")
@@ -134,4 +136,8 @@ def test_no_process_and_no_half_written_file_is_left(fault: str, ended: Ended) -
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     found = interrupted(tmp_path)
     assert found.statuses == (130,) and found.after_s < LATEST_S["at once"]
-    assert not [process for process in psutil.process_iter(["cmdline"]) if str(tmp_path / "ranks") in (process.info["cmdline"] or ())]
+    assert not [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(tmp_path / "ranks") in (process.info["cmdline"] or ())
+    ]

@@ -87,7 +87,11 @@ def test_early_receives_cost_interleaved_time_that_late_ones_do_not(chimera: Any
     given = ("--stages", 8, "--microbatches", 16, *UNIFORM, "--p2p", "100us", "--json")
     free, early, late = (
         chimera("simulate", "interleaved", *given, *how).document["iteration_s"]
-        for how in ((), ("--semantics", "stream", "--receives", "early"), ("--semantics", "stream", "--receives", "late"))
+        for how in (
+            (),
+            ("--semantics", "stream", "--receives", "early"),
+            ("--semantics", "stream", "--receives", "late"),
+        )
     )
     assert early > 1.02 * free and late == free
 
@@ -102,8 +106,14 @@ def test_where_receives_stand_means_nothing_without_streams(chimera: Any) -> Non
     [
         # rings of r = 2 W over L = 1 MB: 2 (r-1) alpha + 2 (r-1)/r L/b, over the slower link the group lies on
         (("--intra-node", "5us,10GB/s"), 2 * 3 * 5e-6 + 2 * 3 / 4 * 1e6 / 10e9),
-        (("--devices-per-node", 4, "--intra-node", "5us,10GB/s", "--inter-node", "20us,1GB/s"), 2 * 3 * 5e-6 + 2 * 3 / 4 * 1e-4),
-        (("--devices-per-node", 2, "--intra-node", "5us,10GB/s", "--inter-node", "20us,1GB/s"), 2 * 3 * 2e-5 + 2 * 3 / 4 * 1e-3),
+        (
+            ("--devices-per-node", 4, "--intra-node", "5us,10GB/s", "--inter-node", "20us,1GB/s"),
+            2 * 3 * 5e-6 + 2 * 3 / 4 * 1e-4,
+        ),
+        (
+            ("--devices-per-node", 2, "--intra-node", "5us,10GB/s", "--inter-node", "20us,1GB/s"),
+            2 * 3 * 2e-5 + 2 * 3 / 4 * 1e-3,
+        ),
         # tree: 2 log2(4) (alpha + L/b)
         (("--intra-node", "5us,10GB/s", "--all-reduce", "tree"), 4 * (5e-6 + 1e-4)),
     ],

@@ -68,7 +68,11 @@ def test_a_data_folder_may_be_the_clusters_own(chimera: Any) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [("run", "dapple", *SIZE), ("validate", "dapple", "--compute", "paced", *SIZE), ("calibrate", "--stages", "1", "--microbatch-size", "1")],
+    [
+        ("run", "dapple", *SIZE),
+        ("validate", "dapple", "--compute", "paced", *SIZE),
+        ("calibrate", "--stages", "1", "--microbatch-size", "1"),
+    ],
 )
 def test_a_model_that_cannot_fit_is_refused_before_a_rank_starts(
     chimera: Any, tmp_path: Path, command: tuple[str, ...]
@@ -108,7 +112,10 @@ def test_an_option_may_be_given_twice_if_it_says_the_same(chimera: Any) -> None:
 
 
 def test_a_schedule_is_json_for_programs(chimera: Any) -> None:
-    ours, theirs = chimera("schedule", "dapple", *SIZE, "--json"), chimera("schedule", "dapple", *SIZE, "--format", "json")
+    ours, theirs = (
+        chimera("schedule", "dapple", *SIZE, "--json"),
+        chimera("schedule", "dapple", *SIZE, "--format", "json"),
+    )
     assert ours.document == theirs.document and ours.document["schedule"] == "dapple"
 
 

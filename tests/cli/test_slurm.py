@@ -48,10 +48,15 @@ def test_a_schedules_file_says_itself_how_many_ranks_it_needs(chimera: Any, tmp_
     assert "#SBATCH --ntasks=4\n" in done.stdout
 
 
-def test_files_named_in_a_command_become_absolute(chimera: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_named_in_a_command_become_absolute(
+    chimera: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     chimera("schedule", "chimera", "--stages", 4, "--microbatches", 4, "--format", "json", "--output", "mine.json")
-    assert f"(run {tmp_path}/mine.json " in chimera("slurm", "--dry-run", "--", "run", "mine.json", "--model", "gpt-tiny").stdout
+    assert (
+        f"(run {tmp_path}/mine.json "
+        in chimera("slurm", "--dry-run", "--", "run", "mine.json", "--model", "gpt-tiny").stdout
+    )
 
 
 def test_a_dry_run_touches_nothing(chimera: Any, slurm: Path, tmp_path: Path) -> None:
@@ -80,7 +85,9 @@ def test_status_fails_where_a_task_failed(chimera: Any, slurm: Path, tmp_path: P
 
 def test_an_array_has_a_task_a_line(chimera: Any, tmp_path: Path) -> None:
     lines = tmp_path / "lines"
-    lines.write_text("# a comment\nchimera run gpipe --model gpt-tiny --stages 2 --microbatches 2 --output 'out/a'\n\nschedules\n")
+    lines.write_text(
+        "# a comment\nchimera run gpipe --model gpt-tiny --stages 2 --microbatches 2 --output 'out/a'\n\nschedules\n"
+    )
     done = chimera("slurm", "--dry-run", "--array", lines, "--at-once", 1)
     assert "#SBATCH --array=0-1%1\n" in done.stdout
     assert re.findall(r"command=\((.*)\)", done.stdout)[1] == "schedules"
@@ -111,7 +118,9 @@ def test_two_lines_that_write_to_the_same_place_are_refused(chimera: Any, tmp_pa
         (("status", "/no/such/folder"), "holds no submitted job"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_queues(chimera: Any, slurm: Path, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_what_is_wrong_is_said_before_anything_queues(
+    chimera: Any, slurm: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
     done = chimera("slurm", "--output", tmp_path / "job", *arguments)
     assert done.status == 2 and said in done.stderr
     assert calls(slurm) == [] and not (tmp_path / "job").exists()

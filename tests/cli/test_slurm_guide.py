@@ -17,7 +17,9 @@ LINES = [line for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL) for 
 TABLE = "".join(line for line in GUIDE.splitlines() if line.startswith("| `"))
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if line.startswith("chimera slurm --") and "--array" not in line])
+@pytest.mark.parametrize(
+    "line", [line for line in LINES if line.startswith("chimera slurm --") and "--array" not in line]
+)
 def test_its_commands_are_accepted(chimera: Any, line: str) -> None:
     _, _, *words = shlex.split(line)
     done = chimera("slurm", *([] if "--dry-run" in words else ["--dry-run"]), *words)

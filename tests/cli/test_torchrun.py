@@ -16,7 +16,16 @@ pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
-CHIMERA = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python", sys.executable, "-c", "from chimera.cli import main; main()")
+CHIMERA = (
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--nproc-per-node=2",
+    "--no-python",
+    sys.executable,
+    "-c",
+    "from chimera.cli import main; main()",
+)
 
 
 def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -28,9 +37,22 @@ def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_torchrun_runs_a_schedule_and_rank_0_alone_speaks(tmp_path: Path) -> None:
     done = torchrun(
-        "run", "chimera", "--model", "gpt-tiny", "--stages", 2, "--microbatches", 2, "--microbatch-size", 1, "--steps", 2,
-        "--output", tmp_path, "--json",
-    )  # fmt: skip
+        "run",
+        "chimera",
+        "--model",
+        "gpt-tiny",
+        "--stages",
+        2,
+        "--microbatches",
+        2,
+        "--microbatch-size",
+        1,
+        "--steps",
+        2,
+        "--output",
+        tmp_path,
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["devices"] == 2  # one document: two voices would be no JSON
     assert [len(read_timeline(tmp_path / "timeline.json").of_device(device)) for device in range(2)] == [4, 4]

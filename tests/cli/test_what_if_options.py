@@ -76,7 +76,19 @@ def test_what_makes_no_sense_is_answered_with_a_remedy(
     assert derived in error and remedy in hint
 
 
-COMPARED = ("gpipe", "dapple", "chimera", "--stages", 4, "--microbatches", 8, *UNIFORM, *JITTER, "--stragglers", "0.1=1.5")
+COMPARED = (
+    "gpipe",
+    "dapple",
+    "chimera",
+    "--stages",
+    4,
+    "--microbatches",
+    8,
+    *UNIFORM,
+    *JITTER,
+    "--stragglers",
+    "0.1=1.5",
+)
 
 
 def test_the_chance_that_one_beats_another_is_complementary(chimera: Any) -> None:
@@ -117,7 +129,9 @@ def test_several_depths_of_one_model_are_ranked_together(chimera: Any) -> None:
     assert cases.keys() == {("dapple", 3), ("dapple", 4), ("dapple", 6), ("chimera", 4), ("chimera", 6)}
     assert [(item["schedule"], item["stages"]) for item in document["excluded"]] == [("chimera", 3)]
     # 1F1B of equal stages: (N + D - 1) (F + B), and F + B of 12 equal blocks is 12/D blocks
-    assert cases["dapple", 3]["iteration_s"] / cases["dapple", 6]["iteration_s"] == pytest.approx(14 * 4 / (17 * 2), rel=1e-3)
+    assert cases["dapple", 3]["iteration_s"] / cases["dapple", 6]["iteration_s"] == pytest.approx(
+        14 * 4 / (17 * 2), rel=1e-3
+    )
 
 
 def test_equal_stages_of_several_depths_are_no_comparison(chimera: Any) -> None:

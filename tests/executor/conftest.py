@@ -26,7 +26,11 @@ def cluster() -> Iterator[None]:
     if os.geteuid() != 0:
         pytest.skip("the daemons of a virtual SLURM must be started by root")
     folder = Path(tempfile.mkdtemp(prefix="chimera-slurm-"))
-    given = {"SLURM_CLUSTER_DIR": str(folder), "SLURM_CLUSTER_NODES": str(_NODES), "SLURM_CLUSTER_PORT": str(_free_ports())}
+    given = {
+        "SLURM_CLUSTER_DIR": str(folder),
+        "SLURM_CLUSTER_NODES": str(_NODES),
+        "SLURM_CLUSTER_PORT": str(_free_ports()),
+    }
     with pytest.MonkeyPatch.context() as patch:
         for key, value in given.items():
             patch.setenv(key, value)
@@ -45,7 +49,18 @@ def limited(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A job that would sleep for hours on one node, limited to SLURM's shortest time: a minute, in which others are tested."""
     folder = tmp_path_factory.mktemp("limited")
     words = ("run", "dapple", "--model", "gpt-tiny", "--stages", "2", "--microbatches", "2", "--microbatch-size", "1")
-    sleeping = ("--compute", "paced", "--forward", "100ms", "--backward", "200ms", "--steps", "100000", "--output", "out")
+    sleeping = (
+        "--compute",
+        "paced",
+        "--forward",
+        "100ms",
+        "--backward",
+        "200ms",
+        "--steps",
+        "100000",
+        "--output",
+        "out",
+    )
     where = load_cluster("local", [f"paths.work={folder}", "nodes.ranks_per_node=2", "request.time=10s"])
     submit(where, [Task((*words, *sleeping), 2)], folder / "job")
     yield folder

@@ -46,7 +46,13 @@ def test_every_schedule_trains_as_one_process_does_in_batches_that_follow_one_an
     schedules = _schedules(stages)
     cases = tuple(Case(label, schedule_json(item), 3) for label, item in schedules.items())
     job = Job(config_dict(MODEL), cases, iterations=2, dtype="float64")
-    results = launch("chimera.executor.verification.difference:difference", job.payload(), ranks=stages, output=tmp_path, deadline_s=60)
+    results = launch(
+        "chimera.executor.verification.difference:difference",
+        job.payload(),
+        ranks=stages,
+        output=tmp_path,
+        deadline_s=60,
+    )
     worst = {label: max(result[label] for result in results) for label in schedules}
     assert not {label: found for label, found in worst.items() if not found < 1e-10}  # as in test_gradients
     assert {label.split()[0] for label in schedules} == {entry.name for entry in catalogue() if not entry.reads_file}

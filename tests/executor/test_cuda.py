@@ -39,14 +39,23 @@ def _job(names: list[str], stages: int, **settings: object) -> Job:
 @one_gpu
 def test_one_gpu_trains_as_one_process_on_the_cpu_does(tmp_path: Path) -> None:
     job = _job(["gpipe", "dapple"], 1, iterations=2, dtype="float64")
-    (found,) = launch("chimera.executor.verification.difference:difference", job.payload(), ranks=1, output=tmp_path, deadline_s=120, device="cuda")
+    (found,) = launch(
+        "chimera.executor.verification.difference:difference",
+        job.payload(),
+        ranks=1,
+        output=tmp_path,
+        deadline_s=120,
+        device="cuda",
+    )
     assert found and max(found.values()) < 1e-9  # another order of summation than the CPU's
 
 
 @one_gpu
 def test_one_gpu_tells_spans_in_order_and_its_memory(tmp_path: Path) -> None:
     job = _job(["dapple"], 1, rounds=3)
-    results = launch("chimera.executor.jobs.job:run_job", job.payload(), ranks=1, output=tmp_path, deadline_s=120, device="cuda")
+    results = launch(
+        "chimera.executor.jobs.job:run_job", job.payload(), ranks=1, output=tmp_path, deadline_s=120, device="cuda"
+    )
     for timeline in timelines(results, "dapple"):
         spans = timeline.of_device(0)
         assert all(before.end_ns <= after.start_ns for before, after in pairwise(spans))
@@ -60,11 +69,25 @@ def test_one_gpu_tells_spans_in_order_and_its_memory(tmp_path: Path) -> None:
 @two_gpus
 def test_every_schedule_trains_on_two_gpus_over_nccl_as_one_process_does(tmp_path: Path) -> None:
     job = _job([entry.name for entry in catalogue() if not entry.reads_file], 2, iterations=2, dtype="float64")
-    results = launch("chimera.executor.verification.difference:difference", job.payload(), ranks=2, output=tmp_path, deadline_s=120, device="cuda")
+    results = launch(
+        "chimera.executor.verification.difference:difference",
+        job.payload(),
+        ranks=2,
+        output=tmp_path,
+        deadline_s=120,
+        device="cuda",
+    )
     assert {label: max(found[label] for found in results) for label in results[0] if results[0][label] > 1e-9} == {}
 
 
 @pytest.mark.skipif(GPUS > 0, reason="is about hosts without a GPU")
 def test_a_gpu_that_is_not_there_is_missed_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"device 'cuda' for 1 ranks on this host: it has 0 GPUs"):
-        launch("chimera.executor.jobs.job:run_job", _job(["dapple"], 1).payload(), ranks=1, output=tmp_path, deadline_s=60, device="cuda")
+        launch(
+            "chimera.executor.jobs.job:run_job",
+            _job(["dapple"], 1).payload(),
+            ranks=1,
+            output=tmp_path,
+            deadline_s=60,
+            device="cuda",
+        )

@@ -72,7 +72,10 @@ def _channel(step: Step, schedule: Schedule) -> tuple[int, int] | None:
 def test_messages_that_stand_together_and_have_one_peer_and_direction_go_out_in_one_batch() -> None:
     schedule = build("chimera", stages=4, microbatches=8)
     plan = rendezvous_safe(lower(schedule))
-    groups = [sum(channel is not None for channel, _ in groupby(_channel(step, schedule) for step in row)) for row in plan.actions]
+    groups = [
+        sum(channel is not None for channel, _ in groupby(_channel(step, schedule) for step in row))
+        for row in plan.actions
+    ]
     found = dry_run(schedule, MODEL, microbatch_size=1, batched=True)
     assert [rank.batches for rank in found.ranks] == groups
     assert sum(groups) < sum(rank.sent + rank.received for rank in found.ranks)

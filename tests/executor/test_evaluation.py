@@ -25,11 +25,14 @@ def test_every_placement_scores_as_one_process_does(tmp_path: Path) -> None:
     schedules = {name: build(name, stages=2, microbatches=4) for name in NAMES}
     jobs = [
         Job(
-            config_dict(model), tuple(Case(name, schedule_json(item), 3, width) for name, item in schedules.items()),
-            iterations=3, dtype="float64", learning_rate=1e-2,
+            config_dict(model),
+            tuple(Case(name, schedule_json(item), 3, width) for name, item in schedules.items()),
+            iterations=3,
+            dtype="float64",
+            learning_rate=1e-2,
         ).payload()
         for model, width, _ in CASES
-    ]  # fmt: skip
+    ]
     ranks = launch("tests.executor.targets:scores", {"jobs": jobs}, ranks=4, output=tmp_path, deadline_s=60)
     for number, (model, _, asked) in enumerate(CASES):
         for name in NAMES:

@@ -97,7 +97,9 @@ def _written(rows: dict[int, str], stages: int, microbatches: int, placement: tu
 
 
 def _job(model: ModelConfig, cases: Iterable[Case]) -> dict[str, Any]:
-    return Job(config_dict(model), tuple(cases), iterations=2, optimizer="adamw", learning_rate=1e-3, dtype="float64").payload()
+    return Job(
+        config_dict(model), tuple(cases), iterations=2, optimizer="adamw", learning_rate=1e-3, dtype="float64"
+    ).payload()
 
 
 def _cases_of(schedules: dict[str, Schedule]) -> list[Case]:
@@ -107,7 +109,9 @@ def _cases_of(schedules: dict[str, Schedule]) -> list[Case]:
 def _differences(jobs: dict[str, dict[str, Any]], ranks: int, output: Path) -> dict[tuple[str, str], float]:
     """(job, case) -> the largest difference on any rank."""
     found: dict[tuple[str, str], float] = {}
-    for rank in launch("tests.executor.targets:differences", {"jobs": jobs}, ranks=ranks, output=output, deadline_s=120):
+    for rank in launch(
+        "tests.executor.targets:differences", {"jobs": jobs}, ranks=ranks, output=output, deadline_s=120
+    ):
         for job, differences in rank.items():
             for label, difference in differences.items():
                 found[job, label] = max(found.get((job, label), 0.0), difference)
@@ -127,7 +131,9 @@ def test_every_schedule_trains_as_one_process_does(stages: int, tmp_path: Path) 
     found = _differences(jobs, stages, tmp_path)
     assert not _wrong(found)
     assert set(found) == {(family, label) for family, given in of_family.items() for label in given}
-    assert {label.split()[0] for label in schedules} == {entry.name for entry in catalogue() if not entry.reads_file}, "none is left out"
+    assert {label.split()[0] for label in schedules} == {entry.name for entry in catalogue() if not entry.reads_file}, (
+        "none is left out"
+    )
 
 
 def test_split_backwards_v_placements_and_overlapped_pairs_train_as_one_process_does(tmp_path: Path) -> None:

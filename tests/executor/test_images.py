@@ -34,7 +34,10 @@ class _Python2Pickler(pickle._Pickler):  # type: ignore[name-defined, misc]
 
     def save_python_2_string(self, text: bytes) -> None:
         short = len(text) < 256
-        self.write((pickle.SHORT_BINSTRING + bytes([len(text)]) if short else pickle.BINSTRING + struct.pack("<i", len(text))) + text)
+        self.write(
+            (pickle.SHORT_BINSTRING + bytes([len(text)]) if short else pickle.BINSTRING + struct.pack("<i", len(text)))
+            + text
+        )
         self.memoize(text)
 
     dispatch[bytes] = save_python_2_string
@@ -53,16 +56,20 @@ def _rows(number: int) -> np.ndarray:
 def _cifar(folder: Path, dump: Callable[[object], bytes], **changes: object) -> Path:
     for number, name in enumerate(BATCHES):
         content: dict[Any, Any] = {
-            b"batch_label": b"training batch 1 of 5", b"labels": [number, 1, 2, 9], b"data": _rows(number),
+            b"batch_label": b"training batch 1 of 5",
+            b"labels": [number, 1, 2, 9],
+            b"data": _rows(number),
             b"filenames": [b"some.png"] * ROWS,
-        }  # fmt: skip
+        }
         content |= {key.encode(): value for key, value in changes.items()}
         (folder / name).write_bytes(dump(content))
     return folder
 
 
 @pytest.mark.parametrize(
-    "dump", [_python_2, lambda content: pickle.dumps(content, 2), pickle.dumps], ids=["python 2", "protocol 2", "default"]
+    "dump",
+    [_python_2, lambda content: pickle.dumps(content, 2), pickle.dumps],
+    ids=["python 2", "protocol 2", "default"],
 )
 def test_cifar_10_is_read_as_its_authors_pickled_it(dump: Callable[[object], bytes], tmp_path: Path) -> None:
     found = read_cifar_10(_cifar(tmp_path, dump))
@@ -94,7 +101,13 @@ def test_a_pickle_that_asks_for_more_than_arrays_is_refused_unrun(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"labels": [1, 2]}, {"labels": [1, 2, 3, 10]}, {"data": _rows(0)[:, :100]}, {"data": _rows(0).astype(float)}, {"labels": "1239"}],
+    [
+        {"labels": [1, 2]},
+        {"labels": [1, 2, 3, 10]},
+        {"data": _rows(0)[:, :100]},
+        {"data": _rows(0).astype(float)},
+        {"labels": "1239"},
+    ],
     ids=["too few labels", "label 10", "short rows", "floats", "text"],
 )
 def test_a_cifar_batch_with_other_content_is_refused(changes: dict[str, object], tmp_path: Path) -> None:
@@ -121,7 +134,12 @@ def _idx(folder: Path, name: str, values: np.ndarray, packed: bool) -> None:
 
 def _fashion(folder: Path, packed: bool) -> Path:
     for part, count in (("train", 6), ("t10k", 3)):
-        _idx(folder, f"{part}-images-idx3-ubyte", np.arange(count * 784, dtype=np.uint32).astype(np.uint8).reshape(count, 28, 28), packed)
+        _idx(
+            folder,
+            f"{part}-images-idx3-ubyte",
+            np.arange(count * 784, dtype=np.uint32).astype(np.uint8).reshape(count, 28, 28),
+            packed,
+        )
         _idx(folder, f"{part}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8), packed)
     return folder
 
@@ -194,7 +212,9 @@ def test_images_are_fitted_to_the_model_and_standardised(tmp_path: Path) -> None
     assert inputs.shape == (6, 3, 32, 32) and torch.equal(inputs[:, 0], inputs[:, 2])
     plain = microbatch(model_config("cnn-mnist"), 6, seed=0, iteration=0, number=0, source=source).inputs
     assert plain.shape == (6, 1, 28, 28)
-    assert float(plain.mean()) == pytest.approx(0, abs=1e-5) and float(plain.std(correction=0)) == pytest.approx(1, abs=1e-5)
+    assert float(plain.mean()) == pytest.approx(0, abs=1e-5) and float(plain.std(correction=0)) == pytest.approx(
+        1, abs=1e-5
+    )
 
 
 def test_an_mlp_takes_images_as_a_grey_square() -> None:

@@ -46,13 +46,22 @@ def _run(cases: list[Case], output: Path, ranks: int = 2, deadline_s: float = 12
 
 
 RECOMPUTING = build("gpipe", stages=2, microbatches=4)
-VARIANTS = {"plain": RECOMPUTING, "recompute": replace(RECOMPUTING, recompute=True), "last stage": replace(RECOMPUTING, recompute=(1,))}
+VARIANTS = {
+    "plain": RECOMPUTING,
+    "recompute": replace(RECOMPUTING, recompute=True),
+    "last stage": replace(RECOMPUTING, recompute=(1,)),
+}
 TEXT = GPT("gpt", blocks=2, hidden=64, heads=4, sequence=32, vocabulary=256)
 REPORTED, WIDE = ("gpipe", "chimera", "data-parallel"), 512
 JOBS = {
     "timelines": _job(MODEL, [_case(name) for name in REPORTED], rounds=2),
     "the same data": _job(
-        MODEL, [_case("gpipe"), _case("chimera"), _case("dapple", microbatches=2)], rounds=3, warmup=0, reset=True, optimizer="sgd"
+        MODEL,
+        [_case("gpipe"), _case("chimera"), _case("dapple", microbatches=2)],
+        rounds=3,
+        warmup=0,
+        reset=True,
+        optimizer="sgd",
     ),
     "text": _job(TEXT, [_case("chimera", rows=4)], iterations=50, warmup=0, learning_rate=3e-3, memory=False),
     "memory": _job(MODEL, [_case("gpipe", rows=WIDE), _case("dapple", rows=WIDE)], optimizer="adamw"),
@@ -64,7 +73,9 @@ JOBS = {
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the ranks returned of each job; starting them costs more than most jobs."""
     payload = {"jobs": {name: job.payload() for name, job in JOBS.items()}}
-    ranks = launch("tests.executor.targets:jobs", payload, ranks=2, output=tmp_path_factory.mktemp("jobs"), deadline_s=120)
+    ranks = launch(
+        "tests.executor.targets:jobs", payload, ranks=2, output=tmp_path_factory.mktemp("jobs"), deadline_s=120
+    )
     return {name: [rank[name] for rank in ranks] for name in JOBS}
 
 
@@ -134,7 +145,9 @@ def test_peak_memory_counts_weights_gradients_optimizer_and_stored_activations(f
 def test_recomputation_keeps_the_inputs_only(found: dict[str, Any]) -> None:
     memory = found["recomputation"][0]["memory"]
     net = {label: next(n for name, _, n in memory[label]["actions"] if name == "0F3") for label in VARIANTS}
-    assert net["recompute"] <= WIDE * 64 * 4 < net["plain"] == net["last stage"]  # its output, to be sent, and nothing else
+    assert (
+        net["recompute"] <= WIDE * 64 * 4 < net["plain"] == net["last stage"]
+    )  # its output, to be sent, and nothing else
 
 
 def _pace(stages: int, milliseconds: float) -> tuple[Pace, ...]:

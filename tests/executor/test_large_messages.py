@@ -58,7 +58,9 @@ def _sizes(schedules: dict[str, Schedule], output: Path) -> dict[str, set[int]]:
 
 def test_every_family_sends_32_mib_on_two_devices(tmp_path: Path) -> None:
     found = _sizes({name: _smallest(name, 2, options) for name, options in FAMILIES}, tmp_path)
-    assert {name: sizes for name, sizes in found.items() if sizes != {32}} == {"data-parallel": set()}  # hands over locally
+    assert {name: sizes for name, sizes in found.items() if sizes != {32}} == {
+        "data-parallel": set()
+    }  # hands over locally
 
 
 def test_chimera_sends_32_mib_on_four_devices(tmp_path: Path) -> None:
@@ -70,5 +72,7 @@ def test_doubled_forwards_send_64_mib_and_learn_what_one_process_learns(tmp_path
     doubling = build("chimera", stages=2, microbatches=4, concat="doubling")
     assert "1RECV_F0+1" in {str(action) for action in lower(doubling).actions[1]}
     job = Job(_model(2), (Case("doubling", schedule_json(doubling), ROWS // 2),), optimizer="sgd", dtype="float64")
-    found = launch("chimera.executor.verification.difference:difference", job.payload(), ranks=2, output=tmp_path, deadline_s=60)
+    found = launch(
+        "chimera.executor.verification.difference:difference", job.payload(), ranks=2, output=tmp_path, deadline_s=60
+    )
     assert max(rank["doubling"] for rank in found) < 1e-10

@@ -29,7 +29,11 @@ def _ranks_of(output: Path) -> list[psutil.Process]:
     for process in psutil.process_iter():
         try:
             line = process.cmdline()
-            if "chimera.executor.ranks.rank" in line and str(output / "ranks") in line and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                "chimera.executor.ranks.rank" in line
+                and str(output / "ranks") in line
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 found.append(process)
         except psutil.Error:
             continue
@@ -132,8 +136,12 @@ def test_under_torchrun_the_processes_are_the_ranks(tmp_path: Path) -> None:
     script.write_text(_script(tmp_path))
     subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)],
-        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=60, capture_output=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+        timeout=60,
+        capture_output=True,
+    )
     assert [(tmp_path / f"result-{rank}").read_text() for rank in (0, 1)] == ["[3.0, 3.0]"] * 2
 
 
@@ -142,11 +150,12 @@ def test_under_srun_the_tasks_are_the_ranks(tmp_path: Path) -> None:
     step = {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "2", "SLURM_NNODES": "1", "SLURM_JOB_ID": str(os.getpid())}
     tasks = [
         subprocess.Popen(
-            [sys.executable, "-c", _script(tmp_path)], cwd=ROOT,
+            [sys.executable, "-c", _script(tmp_path)],
+            cwd=ROOT,
             env=os.environ | step | {"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)},
         )
         for task in range(2)
-    ]  # fmt: skip
+    ]
     assert [task.wait(60) for task in tasks] == [0, 0]
     assert [(tmp_path / f"result-{rank}").read_text() for rank in (0, 1)] == ["[3.0, 3.0]"] * 2
 

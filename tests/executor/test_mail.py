@@ -43,7 +43,11 @@ class Batches:
 def _mail(monkeypatch: pytest.MonkeyPatch, works_of: int | None = None) -> tuple[Mail, Batches]:
     batches = Batches(works_of)
     monkeypatch.setattr(dist, "batch_isend_irecv", batches)
-    operation = type("Operation", (), {"__init__": lambda self, op, tensor, peer, group: vars(self).update(op=op.__name__, peer=peer)})
+    operation = type(
+        "Operation",
+        (),
+        {"__init__": lambda self, op, tensor, peer, group: vars(self).update(op=op.__name__, peer=peer)},
+    )
     monkeypatch.setattr(dist, "P2POp", operation)
     return Mail(CpuClock(), 4, torch.device("cpu"), torch.float32, batched=True), batches
 

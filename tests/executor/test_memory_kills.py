@@ -25,9 +25,19 @@ EVENTS = "low 0\nhigh 0\nmax 51\noom 2\noom_kill 2\noom_group_kill 0\n"
         (V2, "job/cpu.stat", "", None),
         ("", "memory.events", EVENTS, None),
     ],
-    ids=["v1", "v1 in a container", "v2", "v2 in a container", "a kernel before 4.13", "no memory controller", "no cgroups"],
+    ids=[
+        "v1",
+        "v1 in a container",
+        "v2",
+        "v2 in a container",
+        "a kernel before 4.13",
+        "no memory controller",
+        "no cgroups",
+    ],
 )
-def test_the_count_is_read_where_it_stands(memberships: str, file: str, text: str, expected: int | None, tmp_path: Path) -> None:
+def test_the_count_is_read_where_it_stands(
+    memberships: str, file: str, text: str, expected: int | None, tmp_path: Path
+) -> None:
     (tmp_path / "memberships").write_text(memberships)
     (tmp_path / "cgroups" / file).parent.mkdir(parents=True)
     (tmp_path / "cgroups" / file).write_text(text)

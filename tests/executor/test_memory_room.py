@@ -23,7 +23,14 @@ def group(folder: Path, files: dict[str, str]) -> Path:
 @pytest.mark.parametrize(
     ("membership", "files"),
     [
-        ("0::/job", {"job/memory.max": f"{100 * MIB}", "job/memory.current": f"{70 * MIB}", "job/memory.stat": f"anon 9\nfile {20 * MIB}"}),
+        (
+            "0::/job",
+            {
+                "job/memory.max": f"{100 * MIB}",
+                "job/memory.current": f"{70 * MIB}",
+                "job/memory.stat": f"anon 9\nfile {20 * MIB}",
+            },
+        ),
         (
             "4:memory:/job",
             {
@@ -42,7 +49,9 @@ def test_a_control_group_leaves_its_limit_less_what_it_uses_but_for_cached_files
     assert available_bytes(tmp_path / "memberships", group(tmp_path, files)) == 50 * MIB
 
 
-@pytest.mark.parametrize("files", [{}, {"job/memory.max": "max\n", "job/memory.current": "7", "job/memory.stat": "file 0"}])
+@pytest.mark.parametrize(
+    "files", [{}, {"job/memory.max": "max\n", "job/memory.current": "7", "job/memory.stat": "file 0"}]
+)
 def test_without_a_limit_it_is_the_systems(tmp_path: Path, files: dict[str, str]) -> None:
     (tmp_path / "memberships").write_text("0::/job")
     found = available_bytes(tmp_path / "memberships", group(tmp_path, files))

@@ -45,7 +45,9 @@ def test_torch_counts_the_parameters_and_the_flops_that_the_config_counts(name: 
     for index in distinct.values():
         with torch.device("meta"):
             (layer,) = build_layers(config, [index], seed=0)
-        entering = torch.zeros((1, *described[index - 1].boundary_shape), device="meta") if index else _sample(config, "meta")
+        entering = (
+            torch.zeros((1, *described[index - 1].boundary_shape), device="meta") if index else _sample(config, "meta")
+        )
         with FlopCounterMode(display=False) as counter:
             layer(entering)
         assert sum(p.numel() for p in layer.parameters()) == described[index].parameters

@@ -60,9 +60,13 @@ def _made(config: ModelConfig, place: str, *, recompute: bool, split: bool = Fal
     sink = Sink() if split else None
     weights = Weights(stage_module(config, part, seed=0), "sgd", 0.1, update, sink)
     stage = RealStage(
-        weights, first=first, loss=None if first else lambda output, targets: loss_of(config, output, targets),
-        recompute=recompute, sink=sink, split=frozenset({WHOLE.key}) if split else frozenset(),
-    )  # fmt: skip
+        weights,
+        first=first,
+        loss=None if first else lambda output, targets: loss_of(config, output, targets),
+        recompute=recompute,
+        sink=sink,
+        split=frozenset({WHOLE.key}) if split else frozenset(),
+    )
     batch = microbatch(config, ROWS, seed=0, iteration=0, number=0)
     boundary = torch.randn((ROWS, *described[middle - 1].boundary_shape), generator=torch.Generator().manual_seed(1))
     return Made(stage, batch.inputs, None, boundary) if first else Made(stage, boundary, batch.targets, None)
@@ -155,7 +159,9 @@ def _of_the_first_forward(made: Made) -> Tensor:
 
 def test_a_stashed_version_is_recomputed_with_its_own_weights() -> None:
     # PipeDream's weight stashing: a backward sees the weights that its forward saw, though there are newer ones.
-    again, kept, plain = (_made(MODELS[3], "last", recompute=recompute, update="pipedream") for recompute in (True, False, False))
+    again, kept, plain = (
+        _made(MODELS[3], "last", recompute=recompute, update="pipedream") for recompute in (True, False, False)
+    )
     found = _of_the_first_forward(again)
     assert torch.equal(found, _of_the_first_forward(kept))
     plain.forward(), plain.backward()

@@ -14,7 +14,12 @@ from chimera.executor.jobs.results import durations_ns, losses, timelines
 
 def _record(number: int) -> dict[str, Any]:
     times = {"begin_ns": 100 * number, "end_ns": 100 * number + 10 + number, "loss": float(number), "round": number}
-    return times | {"spans": [["compute", "0F0", 100 * number, 100 * number + 5]], "transfers": [], "sent": {}, "switches": 0}
+    return times | {
+        "spans": [["compute", "0F0", 100 * number, 100 * number + 5]],
+        "transfers": [],
+        "sent": {},
+        "switches": 0,
+    }
 
 
 def _kept(count: int, most: int | None) -> list[dict[str, Any]]:

@@ -40,7 +40,9 @@ def test_of_a_file_the_last_tenth_is_kept_for_scoring(tmp_path: Path) -> None:
     assert set(trained.unique().tolist()) == {ord("a")} and set(scored.unique().tolist()) == {ord("b")}
 
 
-@pytest.mark.parametrize(("name", "words"), [("digits", "is no text"), ("stdlbi", "unknown text"), ("/", "unknown text")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("digits", "is no text"), ("stdlbi", "unknown text"), ("/", "unknown text")]
+)
 def test_what_is_no_text_is_refused(name: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         check_source(SMALL, Source(name))

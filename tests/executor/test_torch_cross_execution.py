@@ -168,5 +168,8 @@ def test_gradients_of_torchs_runtime_equal_our_executors(world: int, tmp_path: P
     )
     assert len(cases) >= 10
     for rank in found:
-        assert {family: len(differences) for family, differences in rank.items()} == {"gpt": len(cases), "mlp": len(cases)}
+        assert {family: len(differences) for family, differences in rank.items()} == {
+            "gpt": len(cases),
+            "mlp": len(cases),
+        }
         assert all(difference < 1e-10 for differences in rank.values() for difference in differences.values()), found

@@ -43,7 +43,9 @@ TOGETHER = {
     "momentum, decay and clipping go together": _job(
         ("chimera", "gpipe"), 1, {**MOMENTUM, "decay": "linear", "rate_warmup": 1, "rate_steps": 4, "clip_norm": 0.1}
     ),
-    "asynchronous schedules follow rate and momentum too": _job(("pipedream", "pipedream-2bw"), 1, {**MOMENTUM, **COSINE}),
+    "asynchronous schedules follow rate and momentum too": _job(
+        ("pipedream", "pipedream-2bw"), 1, {**MOMENTUM, **COSINE}
+    ),
 }
 
 
@@ -66,17 +68,28 @@ def test_the_comparison_sees_what_clipping_can_do_wrong(tmp_path: Path) -> None:
     job = _job(("chimera",), 1, {**MOMENTUM, "clip_norm": 0.05})
     target = "tests.executor.targets:differences_of_wrong_clipping"
     (worst, *_) = launch(target, job.payload(), ranks=2, output=tmp_path, deadline_s=120)
-    assert {fault for fault, found in worst.items() if found["chimera"] > 1e-4} == {"replicas counted twice", "no clipping"}
+    assert {fault for fault, found in worst.items() if found["chimera"] > 1e-4} == {
+        "replicas counted twice",
+        "no clipping",
+    }
 
 
 def test_a_run_whose_stages_step_apart_has_no_common_norm(tmp_path: Path) -> None:
     job = _job(("pipedream",), 1, CLIPPED)
     with pytest.raises(InputError, match="never a norm of them all") as refused:
-        launch("chimera.executor.verification.difference:difference", job.payload(), ranks=2, output=tmp_path, deadline_s=120)
+        launch(
+            "chimera.executor.verification.difference:difference",
+            job.payload(),
+            ranks=2,
+            output=tmp_path,
+            deadline_s=120,
+        )
     assert "dapple" in refused.value.remedy
 
 
-@pytest.mark.parametrize(("name", "fits"), [("pipedream-2bw", False), ("pipedream", False), ("dapple", True), ("gems", True)])
+@pytest.mark.parametrize(
+    ("name", "fits"), [("pipedream-2bw", False), ("pipedream", False), ("dapple", True), ("gems", True)]
+)
 def test_only_schedules_with_a_flush_can_be_clipped(name: str, fits: bool) -> None:
     schedule = build(name, stages=2, microbatches=4)
     with nullcontext() if fits else pytest.raises(InputError, match="never a norm of them all"):

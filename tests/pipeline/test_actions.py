@@ -11,7 +11,9 @@ numbers = st.integers(0, 5000)
 none = st.just(-1)
 
 
-def actions(*kinds: Kind, also: st.SearchStrategy[int] = none, half: st.SearchStrategy[int] = none) -> st.SearchStrategy[Action]:
+def actions(
+    *kinds: Kind, also: st.SearchStrategy[int] = none, half: st.SearchStrategy[int] = none
+) -> st.SearchStrategy[Action]:
     return st.tuples(numbers, st.sampled_from(kinds), numbers, also, half).map(Action._make)
 
 
@@ -34,7 +36,21 @@ def test_torch_spelling(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["0F1junk", "2BW0", "2B", "", "F1", "0X1", "0B1+2", "0F1.0", "0F1 ", "-1F0", "1STEP3", "(0B1;1B1)OVERLAP_F_B", "(0F1;1F1)OVERLAP_F_B"],
+    [
+        "0F1junk",
+        "2BW0",
+        "2B",
+        "",
+        "F1",
+        "0X1",
+        "0B1+2",
+        "0F1.0",
+        "0F1 ",
+        "-1F0",
+        "1STEP3",
+        "(0B1;1B1)OVERLAP_F_B",
+        "(0F1;1F1)OVERLAP_F_B",
+    ],
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(InputError):

@@ -143,7 +143,9 @@ def test_interleaved_bubble_is_p_minus_1_over_v(devices: int, v: int, groups: in
 
 
 def test_gems_tends_to_its_table_entry() -> None:
-    metrics = simulate(build("gems", stages=8, microbatches=400), Profile.uniform(forward="1ms", backward="2ms")).metrics
+    metrics = simulate(
+        build("gems", stages=8, microbatches=400), Profile.uniform(forward="1ms", backward="2ms")
+    ).metrics
     assert metrics.bubble_ratio == pytest.approx((8 - 1) / (8 + 0.5), rel=1e-3)  # Chimera paper, Table 2
 
 
@@ -157,9 +159,7 @@ def test_every_generator_is_sound_wherever_it_admits(data: st.DataObject) -> Non
     entry = data.draw(st.sampled_from([item for item in catalogue() if not item.reads_file]))
     depth, count = data.draw(st.integers(1, 16)), data.draw(st.integers(1, 64))
     options = {
-        key: data.draw(st.sampled_from(spec.choices))
-        for key, spec in entry.options.items()
-        if spec.choices is not None
+        key: data.draw(st.sampled_from(spec.choices)) for key, spec in entry.options.items() if spec.choices is not None
     }
     try:
         schedule = build(entry.name, stages=depth, microbatches=count, **options)

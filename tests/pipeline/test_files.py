@@ -53,9 +53,7 @@ def test_replicated_schedules_are_not_written_as_torch_csv(name: str) -> None:
         pytest.skip("not in the catalogue")
     schedule = build(name, stages=2, microbatches=4)
     for what in (schedule, lower(schedule)):
-        with pytest.raises(
-            ScheduleError, match="replicas of each stage, and torch wants each on one rank"
-        ) as caught:
+        with pytest.raises(ScheduleError, match="replicas of each stage, and torch wants each on one rank") as caught:
             schedule_csv(what)
         assert "--format json" in caught.value.remedy
 

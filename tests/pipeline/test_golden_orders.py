@@ -15,21 +15,52 @@ GOLDEN = [
     ("gpipe", 2, 2, {}, ["0F0 0F1 0B0 0B1", "1F0 1F1 1B0 1B1"]),
     ("gpipe", 2, 2, {"order": "lifo"}, ["0F0 0F1 0B1 0B0", "1F0 1F1 1B1 1B0"]),
     # 1F1B: min(m, p-s) forwards, then one backward, one forward.
-    ("dapple", 3, 4, {}, ["0F0 0F1 0F2 0B0 0F3 0B1 0B2 0B3", "1F0 1F1 1B0 1F2 1B1 1F3 1B2 1B3", "2F0 2B0 2F1 2B1 2F2 2B2 2F3 2B3"]),
+    (
+        "dapple",
+        3,
+        4,
+        {},
+        ["0F0 0F1 0F2 0B0 0F3 0B1 0B2 0B3", "1F0 1F1 1B0 1F2 1B1 1F3 1B2 1B3", "2F0 2B0 2F1 2B1 2F2 2B2 2F3 2B3"],
+    ),
     ("dapple", 3, 1, {}, ["0F0 0B0", "1F0 1B0", "2F0 2B0"]),
     # Chimera paper, Figure 3: micro-batches 0, 1 down and 2, 3 up.
-    ("chimera", 4, 4, {}, ["0F0 0F1 3F2 3B2 3F3 3B3 0B0 0B1", "1F0 2F2 1F1 2F3 2B2 1B0 2B3 1B1",
-                           "1F2 2F0 1F3 2F1 2B0 1B2 2B1 1B3", "0F2 0F3 3F0 3B0 3F1 3B1 0B2 0B3"]),
+    (
+        "chimera",
+        4,
+        4,
+        {},
+        [
+            "0F0 0F1 3F2 3B2 3F3 3B3 0B0 0B1",
+            "1F0 2F2 1F1 2F3 2B2 1B0 2B3 1B1",
+            "1F2 2F0 1F3 2F1 2B0 1B2 2B1 1B3",
+            "0F2 0F3 3F0 3B0 3F1 3B1 0B2 0B3",
+        ],
+    ),
     # N < D: one micro-batch down, none up.
     ("chimera", 2, 1, {}, ["0F0 0B0", "1F0 1B0"]),
     # Direct concatenation (Figure 7a): the next unit's first forwards fill the bubbles before the last backwards.
     ("chimera", 2, 4, {}, ["0F0 1F1 1B1 0B0 0F2 1F3 1B3 0B2", "0F1 1F0 1B0 0B1 0F3 1F2 1B2 0B3"]),
-    ("chimera", 4, 5, {}, ["0F0 0F1 3F2 3B2 3F3 3B3 0B0 0F4 0B1 0B4", "1F0 2F2 1F1 2F3 2B2 1B0 2B3 1B1 1F4 1B4",
-                           "1F2 2F0 1F3 2F1 2B0 1B2 2B1 1B3 2F4 2B4", "0F2 0F3 3F0 3B0 3F1 3B1 0B2 0B3 3F4 3B4"]),
+    (
+        "chimera",
+        4,
+        5,
+        {},
+        [
+            "0F0 0F1 3F2 3B2 3F3 3B3 0B0 0F4 0B1 0B4",
+            "1F0 2F2 1F1 2F3 2B2 1B0 2B3 1B1 1F4 1B4",
+            "1F2 2F0 1F3 2F1 2B0 1B2 2B1 1B3 2F4 2B4",
+            "0F2 0F3 3F0 3B0 3F1 3B1 0B2 0B3 3F4 3B4",
+        ],
+    ),
     # Forward doubling (Figure 7b): two micro-batches a forward; an odd K ends with a plain unit.
     ("chimera", 2, 4, {"concat": "doubling"}, ["0F0+1 1F2+3 1B2 1B3 0B0 0B1", "0F2+3 1F0+1 1B0 1B1 0B2 0B3"]),
-    ("chimera", 2, 6, {"concat": "doubling"}, ["0F0+1 1F2+3 1B2 1B3 0B0 0B1 0F4 1F5 1B5 0B4",
-                                               "0F2+3 1F0+1 1B0 1B1 0B2 0B3 0F5 1F4 1B4 0B5"]),
+    (
+        "chimera",
+        2,
+        6,
+        {"concat": "doubling"},
+        ["0F0+1 1F2+3 1B2 1B3 0B0 0B1 0F4 1F5 1B5 0B4", "0F2+3 1F0+1 1B0 1B1 0B2 0B3 0F5 1F4 1B4 0B5"],
+    ),
     # Backward halving (Figure 7c): each backward in two halves.
     ("chimera", 2, 2, {"concat": "halving"}, ["0F0 1F1 1B1.0 1B1.1 0B0.0 0B0.1", "0F1 1F0 1B0.0 1B0.1 0B1.0 0B1.1"]),
     # GEMS: the next forward follows the previous backward stage by stage, from the other end.
@@ -40,7 +71,7 @@ GOLDEN = [
     ("breadth-first", 2, 2, {}, ["0F0 0F1 2F0 2F1 2B1 2B0 0B1 0B0", "1F0 1F1 3F0 3F1 3B1 3B0 1B1 1B0"]),
     # Data-parallel: whole micro-batches, dealt one by one.
     ("data-parallel", 2, 3, {}, ["0F0 1F0 1B0 0B0 0F2 1F2 1B2 0B2", "0F1 1F1 1B1 0B1"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "stages", "microbatches", "options", "rows"), GOLDEN)

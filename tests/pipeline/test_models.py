@@ -50,10 +50,12 @@ def test_berts_encoder_has_its_published_parameter_count(name: str, published: i
 @pytest.mark.parametrize(
     ("name", "published"),
     [
-        ("gpt-2-small", 124_439_808), ("gpt-2-medium", 354_823_168), ("gpt-2-large", 774_030_080),
+        ("gpt-2-small", 124_439_808),
+        ("gpt-2-medium", 354_823_168),
+        ("gpt-2-large", 774_030_080),
         ("gpt-2-xl", 1_557_611_200),
     ],
-)  # fmt: skip
+)
 def test_gpt_2_has_its_published_parameter_count_but_for_the_untied_head(name: str, published: int) -> None:
     config = model_config(name)
     assert isinstance(config, GPT)

@@ -31,7 +31,8 @@ def test_counts_differ_by_one_at_most_and_cover_all(layers: int, stages: int) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("3,3", "has 2 stages"), ("1,2,4", "covers 7 layers"), ("0,3,3", "without a layer"), ("fair", "no list")]
+    ("text", "words"),
+    [("3,3", "has 2 stages"), ("1,2,4", "covers 7 layers"), ("0,3,3", "without a layer"), ("fair", "no list")],
 )
 def test_what_does_not_fit_is_refused(text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):

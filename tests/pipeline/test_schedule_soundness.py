@@ -79,7 +79,9 @@ def _waiting(rows: list[list[list[list[Work]]]], stages: int) -> list[int]:
             while places[device] < len(row):
                 step = row[places[device]]
                 # Parts of an overlap run together, so none may need another; a B makes its own I for its W.
-                if not all(needs_of(w, stages) <= done | (set(part) if w[0] == "W" else set()) for part in step for w in part):
+                if not all(
+                    needs_of(w, stages) <= done | (set(part) if w[0] == "W" else set()) for part in step for w in part
+                ):
                     break
                 done.update(w for part in step for w in part)
                 places[device] += 1
@@ -142,5 +144,9 @@ def test_the_judge_sees_what_it_should() -> None:
     assert faults_of(good) == []
     rows = [list(row) for row in good.actions]
     rows[0][0], rows[0][-1] = rows[0][-1], rows[0][0]
-    for spoilt, fault in ((rows, "waits for ever"), ([rows[0][:-1], rows[1]], "is missing"), ([rows[1], rows[0]], "on device")):
+    for spoilt, fault in (
+        (rows, "waits for ever"),
+        ([rows[0][:-1], rows[1]], "is missing"),
+        ([rows[1], rows[0]], "on device"),
+    ):
         assert fault in " ".join(faults_of(replace(good, actions=tuple(map(tuple, spoilt)))))

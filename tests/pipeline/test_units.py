@@ -7,7 +7,8 @@ from chimera.pipeline.units import format_bandwidth, format_bytes, format_ns, pa
 
 
 @pytest.mark.parametrize(
-    ("text", "ns"), [("1ms", 10**6), ("250us", 250_000), ("1.5s", 1_500_000_000), ("0ms", 0), ("3 ns", 3), ("2µs", 2000)]
+    ("text", "ns"),
+    [("1ms", 10**6), ("250us", 250_000), ("1.5s", 1_500_000_000), ("0ms", 0), ("3 ns", 3), ("2µs", 2000)],
 )
 def test_durations(text: str, ns: int) -> None:
     assert parse_ns(text) == ns

@@ -112,7 +112,9 @@ def test_short_backwards_are_undefined() -> None:
 def test_a_partition_is_counted_by_its_slowest_stage() -> None:
     """Layers of F = B = 10 cut 3 + 1, GPipe, D = N = 2: (N+D-1) forwards and backwards of 30 each."""
     layer = LayerCost("layer", (SizeCost(1, 10, 10),))
-    found = closed_form(build("gpipe", stages=2, microbatches=2), Profile("four", (layer,) * 4), Conditions(partition=(3, 1)))
+    found = closed_form(
+        build("gpipe", stages=2, microbatches=2), Profile("four", (layer,) * 4), Conditions(partition=(3, 1))
+    )
     assert isinstance(found, ClosedForm) and found.total_ns == 3 * (30 + 30)
 
 

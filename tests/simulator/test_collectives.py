@@ -50,7 +50,9 @@ REDUCES = AllReduceCost(10, 1e9, "ring", measured=(MeasuredReduce(3, 8000, 900),
         ([0, 1, 2], 3, 2700),  # what was measured, three times as long
     ],
 )
-def test_a_slow_link_slows_the_all_reduces_whose_members_it_joins(ranks: list[int], factor: float, expected: int) -> None:
+def test_a_slow_link_slows_the_all_reduces_whose_members_it_joins(
+    ranks: list[int], factor: float, expected: int
+) -> None:
     profile = replace(Profile.uniform(), all_reduce=REDUCES)
     slow = with_slow_links(profile, {(0, 1): factor})
     assert all_reduce_ns(cost_among(slow, ranks), 8000, len(ranks)) == expected
@@ -59,8 +61,10 @@ def test_a_slow_link_slows_the_all_reduces_whose_members_it_joins(ranks: list[in
 def test_between_nodes_the_slow_link_counts_once() -> None:
     # one rank a node: the links' 100 ns and 0.5 bytes a ns are worse than the all-reduce's own; both three times slower
     profile = replace(
-        Profile.uniform(), all_reduce=replace(REDUCES, measured=()), links={"other_node": LinkCost(100, 5e8)},
+        Profile.uniform(),
+        all_reduce=replace(REDUCES, measured=()),
+        links={"other_node": LinkCost(100, 5e8)},
         topology=Topology(devices_per_node=1),
-    )  # fmt: skip
+    )
     slow = with_slow_links(profile, {(0, 1): 3})
     assert all_reduce_ns(cost_among(slow, [0, 1]), 8000, 2) == 3 * (200 + 16000)

@@ -37,7 +37,9 @@ def workload_of(
 
 
 small = st.integers(0, 2000)
-link_costs = st.builds(LinkCost, small, st.just(1e9), st.integers(0, 99), st.integers(0, 99), st.booleans(), st.booleans())
+link_costs = st.builds(
+    LinkCost, small, st.just(1e9), st.integers(0, 99), st.integers(0, 99), st.booleans(), st.booleans()
+)
 profiles = st.builds(
     lambda forward, backward, size, link, reduce, step, dispatch, shared: Profile(
         "drawn",
@@ -49,8 +51,15 @@ profiles = st.builds(
         optimizer=OptimizerCost(constant_ns=step),
         overheads=Overheads(dispatch_ns=dispatch, iteration_ns=dispatch),
     ),
-    small, small, small, link_costs, small, small, st.integers(0, 99), st.booleans(),
-)  # fmt: skip
+    small,
+    small,
+    small,
+    link_costs,
+    small,
+    small,
+    st.integers(0, 99),
+    st.booleans(),
+)
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in catalogue() if not entry.reads_file])
@@ -89,7 +98,10 @@ def test_by_hand() -> None:
     workload = workload_of("gpipe", 2, 2, Profile.uniform(forward=10, backward=20, p2p=10))
     times = reference.run(workload)
     assert times.end_ns == 110
-    path = [(piece.kind, piece.device, piece.subject, piece.start_ns, piece.end_ns) for piece in critical_path(workload, times)]
+    path = [
+        (piece.kind, piece.device, piece.subject, piece.start_ns, piece.end_ns)
+        for piece in critical_path(workload, times)
+    ]
     assert path == [
         ("compute", 0, "0F0", 0, 10),
         ("message", 0, "1RECV_F0", 10, 20),

@@ -15,7 +15,9 @@ from chimera.simulator.engines.choice import Engine, engine_for
 YEAR_NS = 365 * 24 * 3600 * 10**9
 
 
-@pytest.mark.parametrize(("stages", "microbatches", "engine"), [(8, 32, "simpy"), (64, 1024, "simpy"), (64, 2048, "auto")])
+@pytest.mark.parametrize(
+    ("stages", "microbatches", "engine"), [(8, 32, "simpy"), (64, 1024, "simpy"), (64, 2048, "auto")]
+)
 def test_the_reference_answers_unless_it_would_take_seconds(stages: int, microbatches: int, engine: Engine) -> None:
     """2 D N computations: 512, 131,072 and 262,144."""
     assert engine_for(build("dapple", stages=stages, microbatches=microbatches)) == engine
@@ -32,7 +34,11 @@ LONG = Profile.uniform(forward=YEAR_NS, backward=2 * YEAR_NS)
 
 @pytest.mark.parametrize(
     "profile",
-    [LONG, Profile.uniform(forward=2**64, backward=1), replace(Profile.uniform(), links={"local": LinkCost(latency_ns=2**62)})],
+    [
+        LONG,
+        Profile.uniform(forward=2**64, backward=1),
+        replace(Profile.uniform(), links={"local": LinkCost(latency_ns=2**62)}),
+    ],
 )
 def test_times_beyond_64_bits_are_refused_and_left_to_the_reference(profile: Profile) -> None:
     schedule = build("dapple", stages=4, microbatches=64)

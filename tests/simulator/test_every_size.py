@@ -66,4 +66,6 @@ def test_memory_returns_to_where_it_began_and_engines_agree(name: str) -> None:
             for event in simulate(schedule, SIZED, engine="compiled").timeline.memory:
                 left[event.device, event.category] += event.delta_bytes
             kept = {"versions"} if schedule.update == "pipedream-2bw" else set()
-            assert not [key for key, count in left.items() if count and key[1] in {"activations", "buffers", "workspace"} - kept]
+            assert not [
+                key for key, count in left.items() if count and key[1] in {"activations", "buffers", "workspace"} - kept
+            ]

@@ -16,7 +16,9 @@ from chimera.simulator.reasons.explain import Explanation, explain_prediction
 BASE = Profile.uniform(forward=1000, backward=2000)
 
 
-def explained(name: str, profile: Profile, stages: int = 4, microbatches: int = 8, capacity: int | None = None) -> Explanation:
+def explained(
+    name: str, profile: Profile, stages: int = 4, microbatches: int = 8, capacity: int | None = None
+) -> Explanation:
     prediction = simulate(build(name, stages=stages, microbatches=microbatches), profile)
     return explain_prediction(prediction, capacity_bytes=capacity)
 
@@ -66,7 +68,10 @@ def test_a_shared_nic_limits_where_all_reduces_take_turns_at_it() -> None:
 @pytest.mark.parametrize(("receives", "cost_ns"), [("early", 5_900_000), ("late", 0)])
 def test_head_of_line_blocking_is_what_a_stream_costs(receives: Receives, cost_ns: int) -> None:
     """docs/simulating.md: 67.4 ms with early receives, 61.5 ms with late ones as with buffered messages."""
-    schedule, profile = build("interleaved", stages=8, microbatches=16), Profile.uniform(forward="1ms", backward="2ms", p2p="100us")
+    schedule, profile = (
+        build("interleaved", stages=8, microbatches=16),
+        Profile.uniform(forward="1ms", backward="2ms", p2p="100us"),
+    )
     found = explain_prediction(simulate(schedule, profile, semantics="stream", receives=receives))
     assert found.losses.transport == cost_ns
     assert sum(found.losses) == found.iteration_ns == sum(found.path_ns().values())
@@ -75,7 +80,10 @@ def test_head_of_line_blocking_is_what_a_stream_costs(receives: Receives, cost_n
 @pytest.mark.parametrize("semantics", ["rendezvous", "batched"])
 def test_sends_that_wait_for_their_receives_limit(semantics: Transport) -> None:
     """The same plan takes 61.5 ms where nobody waits; all above that is what waiting costs."""
-    schedule, profile = build("interleaved", stages=8, microbatches=16), Profile.uniform(forward="1ms", backward="2ms", p2p="100us")
+    schedule, profile = (
+        build("interleaved", stages=8, microbatches=16),
+        Profile.uniform(forward="1ms", backward="2ms", p2p="100us"),
+    )
     found = explain_prediction(simulate(schedule, profile, semantics=semantics))
     assert found.limit == "transport"
     assert found.losses.transport == found.iteration_ns - 61_500_000
@@ -106,5 +114,10 @@ def test_the_first_device_out_of_memory() -> None:
     found = explained("gpipe", profile, capacity=25)
     assert found.limit == "memory"
     assert found.memory is not None
-    assert (found.memory.device, found.memory.time_ns, found.memory.cause, found.memory.held_bytes) == (0, 2000, "0F2", 30)
+    assert (found.memory.device, found.memory.time_ns, found.memory.cause, found.memory.held_bytes) == (
+        0,
+        2000,
+        "0F2",
+        30,
+    )
     assert explained("gpipe", profile, capacity=80).memory is None

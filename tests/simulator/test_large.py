@@ -39,8 +39,19 @@ SIZED = replace(
     layers=(
         LayerCost(
             "stage",
-            (SizeCost(1, 1000, 2000, 1100, 900, activation_bytes=500, boundary_bytes=31, forward_workspace_bytes=17,
-                      backward_workspace_bytes=23),),
+            (
+                SizeCost(
+                    1,
+                    1000,
+                    2000,
+                    1100,
+                    900,
+                    activation_bytes=500,
+                    boundary_bytes=31,
+                    forward_workspace_bytes=17,
+                    backward_workspace_bytes=23,
+                ),
+            ),
             parameters=10,
             parameter_bytes=40,
         ),
@@ -49,7 +60,7 @@ SIZED = replace(
     links={"local": LinkCost(130, 1e8, queueing=False)},
     optimizer=OptimizerCost(1000, 3.0, 8, gradient_bytes_per_parameter=4),
     framework_bytes=10**6,
-)  # fmt: skip
+)
 PASSING = replace(SIZED, optimizer=replace(SIZED.optimizer, gradients_persist=False))
 QUEUEING = replace(
     SIZED,
@@ -87,7 +98,9 @@ def _beyond(schedule: Schedule) -> bool:
     return schedule.update != "flush" or overlapping
 
 
-@pytest.mark.parametrize("profile", [SIZED, PASSING, QUEUEING, NODES], ids=["sizes", "gradients pass", "queues", "nodes"])
+@pytest.mark.parametrize(
+    "profile", [SIZED, PASSING, QUEUEING, NODES], ids=["sizes", "gradients pass", "queues", "nodes"]
+)
 @pytest.mark.parametrize("shape", [(4, 4), (4, 10)])
 @pytest.mark.parametrize("name", [entry.name for entry in catalogue() if not entry.reads_file])
 def test_peaks_and_optimizer_steps_are_identical(name: str, shape: tuple[int, int], profile: Profile) -> None:
@@ -139,7 +152,12 @@ def test_half_duplex_cores_and_broken_orders_are_declined() -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(schedules(max_stages=5, max_microbatches=10), st.lists(st.integers(0, 3000), min_size=7, max_size=7), st.booleans(), st.integers(1, 2))
+@given(
+    schedules(max_stages=5, max_microbatches=10),
+    st.lists(st.integers(0, 3000), min_size=7, max_size=7),
+    st.booleans(),
+    st.integers(1, 2),
+)
 def test_any_costs_give_the_general_engines_figures(
     schedule: Schedule, costs: list[int], queueing: bool, width: int
 ) -> None:

@@ -98,7 +98,11 @@ class Recount:
         for transfer in self.timeline.transfers:
             if transfer.target == self.device:
                 wanted = (Kind.F,) if transfer.action.kind is Kind.RECV_F else (Kind.B, Kind.I)
-                (consumer,) = (s for p, s in self.parts if p.kind in wanted and p[0] == transfer.action[0] and p[2:] == transfer.action[2:])
+                (consumer,) = (
+                    s
+                    for p, s in self.parts
+                    if p.kind in wanted and p[0] == transfer.action[0] and p[2:] == transfer.action[2:]
+                )
                 until = consumer.start_ns if wanted == (Kind.F,) else consumer.end_ns
                 total += transfer.size_bytes * (transfer.posted_ns < moment < until)
             if transfer.source == self.device:
@@ -164,7 +168,9 @@ def test_peaks_are_those_of_the_chimera_papers_table(
     found = simulate(schedule, profile).timeline
     peaks = {}
     for what, categories in (("weights", ("weights", "versions")), ("activations", ("activations",))):
-        rows = [[e.delta_bytes for e in found.memory if (e.device, e.category in categories) == (d, True)] for d in range(8)]
+        rows = [
+            [e.delta_bytes for e in found.memory if (e.device, e.category in categories) == (d, True)] for d in range(8)
+        ]
         highest = [max(sum(row[: n + 1]) for n in range(len(row))) for row in rows]
         peaks[what] = min(highest), max(highest)
     assert peaks == {

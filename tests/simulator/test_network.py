@@ -46,14 +46,23 @@ links = st.builds(
 
 
 def sized(
-    within: LinkCost, between: LinkCost, nodes: int | None = None, *, nic: bool = False, scale: int = 1, parameters: int = 250
+    within: LinkCost,
+    between: LinkCost,
+    nodes: int | None = None,
+    *,
+    nic: bool = False,
+    scale: int = 1,
+    parameters: int = 250,
 ) -> Profile:
     cost = SizeCost(1, 1000 * scale, 2000 * scale, boundary_bytes=1000)
     found: dict[str, LinkCost] = {"local": within} if nodes is None else {"same_node": within, "other_node": between}
     return Profile(
-        "sized", (LayerCost("stage", (cost,), parameters=parameters),), per_stage=True,
-        links=found, topology=Topology(nodes, nic),  # type: ignore[arg-type]
-    )  # fmt: skip
+        "sized",
+        (LayerCost("stage", (cost,), parameters=parameters),),
+        per_stage=True,
+        links=found,
+        topology=Topology(nodes, nic),  # type: ignore[arg-type]
+    )
 
 
 def end_ns(schedule: Schedule, profile: Profile, width: int = 1) -> int:
@@ -70,7 +79,9 @@ def test_half_duplex_is_never_faster_than_full(schedule: Schedule, link: LinkCos
 
 @settings(max_examples=60, deadline=None)
 @given(some, links, st.integers(1, 3))
-def test_a_nic_for_several_devices_is_never_faster_than_no_waiting_at_all(schedule: Schedule, link: LinkCost, nodes: int) -> None:
+def test_a_nic_for_several_devices_is_never_faster_than_no_waiting_at_all(
+    schedule: Schedule, link: LinkCost, nodes: int
+) -> None:
     free = replace(link, queueing=False)
     assert end_ns(schedule, sized(link, link, nodes, nic=True)) >= end_ns(schedule, sized(free, free, nodes))
 
@@ -100,7 +111,8 @@ def test_time_scales_with_costs_latency_and_bytes_a_second(
 
     # every number of chunks divides the costs, every number of ranks (six replicas twice) the gradients
     base, slow = (
-        sized(times(within, k), times(between, k), 2, nic=nic, scale=60 * k, parameters=lcm(*range(1, 13))) for k in (1, factor)
+        sized(times(within, k), times(between, k), 2, nic=nic, scale=60 * k, parameters=lcm(*range(1, 13)))
+        for k in (1, factor)
     )
     assert end_ns(schedule, slow, width=2) == factor * end_ns(schedule, base, width=2)
 
@@ -191,7 +203,9 @@ WITHIN, BETWEEN = LinkCost(1000, 10e9), LinkCost(20_000, 1e9)
 
 @pytest.mark.parametrize(("nodes", "latency", "bandwidth"), [(4, 1000, 10e9), (2, 20_000, 1e9), (1, 20_000, 1e9)])
 @pytest.mark.parametrize("algorithm", ["ring", "rabenseifner", "tree"])
-def test_an_all_reduce_pays_the_links_between_its_ranks(nodes: int, latency: int, bandwidth: float, algorithm: str) -> None:
+def test_an_all_reduce_pays_the_links_between_its_ranks(
+    nodes: int, latency: int, bandwidth: float, algorithm: str
+) -> None:
     """Two devices in two copies are ranks 0 1 | 2 3: a stage's two ranks share a node only if it holds all four."""
     profile = replace(sized(WITHIN, BETWEEN, nodes), all_reduce=AllReduceCost(algorithm=algorithm))  # type: ignore[arg-type]
     spans = simulate(build("gpipe", stages=2, microbatches=1), profile, width=2).timeline.spans

@@ -48,7 +48,12 @@ profiles = st.builds(
 )
 NOTHING_TAKES_TIME = Profile(
     "instant",
-    (LayerCost("s", (SizeCost(1, 0, 0, activation_bytes=40, boundary_bytes=31, forward_workspace_bytes=17),),),),
+    (
+        LayerCost(
+            "s",
+            (SizeCost(1, 0, 0, activation_bytes=40, boundary_bytes=31, forward_workspace_bytes=17),),
+        ),
+    ),
     per_stage=True,
 )
 

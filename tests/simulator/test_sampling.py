@@ -47,14 +47,21 @@ links = st.builds(LinkCost, st.integers(0, 2000), st.just(1e9), st.integers(0, 9
 def machine(jitter: Jitter, link: LinkCost) -> Profile:
     cost = SizeCost(1, 1000, 2000, boundary_bytes=700, forward_spread=0.1, backward_spread=0.05)
     return Profile(
-        "varied", (LayerCost("s", (cost,), parameters=90),), per_stage=True, links={"local": link}, jitter=jitter,
-        all_reduce=AllReduceCost(300, 1e9), optimizer=OptimizerCost(400),
-    )  # fmt: skip
+        "varied",
+        (LayerCost("s", (cost,), parameters=90),),
+        per_stage=True,
+        links={"local": link},
+        jitter=jitter,
+        all_reduce=AllReduceCost(300, 1e9),
+        optimizer=OptimizerCost(400),
+    )
 
 
 @settings(max_examples=50, deadline=None)
 @given(schedules(max_stages=4, max_microbatches=6), jitters, links, st.integers(1, 2))
-def test_both_engines_give_every_draw_the_same_time(schedule: Schedule, jitter: Jitter, link: LinkCost, width: int) -> None:
+def test_both_engines_give_every_draw_the_same_time(
+    schedule: Schedule, jitter: Jitter, link: LinkCost, width: int
+) -> None:
     profile = machine(jitter, link)
     workload = Workload(lower(schedule, width=width), profile, Durations(schedule, profile), width)
     if contention(workload):
@@ -64,14 +71,18 @@ def test_both_engines_give_every_draw_the_same_time(schedule: Schedule, jitter: 
     assert CompiledWorkload(workload).iteration_ns(batch).tolist() == expected
 
 
-def drawn_times(name: str, jitter: Jitter, *, seed: int = 0, samples: int = 200, profile: Profile = PLAIN) -> Prediction:
+def drawn_times(
+    name: str, jitter: Jitter, *, seed: int = 0, samples: int = 200, profile: Profile = PLAIN
+) -> Prediction:
     schedule = build(name, stages=4, microbatches=8)
     return simulate(schedule, replace(profile, jitter=jitter), engine="compiled", samples=samples, seed=seed)
 
 
 def test_the_same_drift_meets_every_schedule() -> None:
     """Chimera takes 10/11 of GPipe's time (tables 1 and 2 of its paper): with drift only, in every single draw."""
-    gpipe, chimera = (drawn_times(name, Jitter(iteration_spread=0.5), profile=Profile.uniform()) for name in ("gpipe", "chimera"))
+    gpipe, chimera = (
+        drawn_times(name, Jitter(iteration_spread=0.5), profile=Profile.uniform()) for name in ("gpipe", "chimera")
+    )
     assert gpipe.interval_s is not None and chimera.interval_s is not None
     assert chimera.interval_s[2] > gpipe.interval_s[0]  # apart from common draws, the intervals overlap widely
     assert beats(chimera.draws_ns or (), gpipe.draws_ns or ()) == 1.0
@@ -94,7 +105,8 @@ def test_the_same_action_is_slow_in_every_schedule() -> None:
     """One stage does the same actions in whatever order: their sum is the same in every draw, to rounding."""
     jitter = Jitter(action_quantiles=(-0.2, 0.0, 0.5))
     one, other = (
-        simulate(build(name, stages=1, microbatches=8), replace(PLAIN, jitter=jitter), samples=20) for name in ("gpipe", "dapple")
+        simulate(build(name, stages=1, microbatches=8), replace(PLAIN, jitter=jitter), samples=20)
+        for name in ("gpipe", "dapple")
     )
     assert one.draws_ns == other.draws_ns and len(set(one.draws_ns or ())) == 20
 
@@ -125,7 +137,9 @@ def test_messages_vary_around_their_expected_time() -> None:
 
 def test_stalls_come_as_often_and_last_as_long_as_they_should() -> None:
     """Two forwards of 1 ms and two backwards of 2 ms: chances 1 - exp(-20 x 1 ms) and so on, 3 ms each on average."""
-    profile = replace(Profile.uniform(), jitter=Jitter(action_quantiles=(0.0, 0.0), stalls_per_s=20.0, stall_ns=3_000_000))
+    profile = replace(
+        Profile.uniform(), jitter=Jitter(action_quantiles=(0.0, 0.0), stalls_per_s=20.0, stall_ns=3_000_000)
+    )
     found = simulate(build("gpipe", stages=1, microbatches=2), profile, samples=4000, engine="compiled").draws_ns
     chances = 1 - np.exp(-20 * np.array([1e-3, 1e-3, 2e-3, 2e-3]))
     error = (2 * 3e6**2 * chances.sum() / 4000) ** 0.5  # the second moment of an exponential is twice its mean's square

@@ -36,11 +36,13 @@ def test_equal_stages_and_free_messages_leave_no_bubble(name: str, stages: int, 
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from(ASYNCHRONOUS), st.lists(st.tuples(st.integers(1, 30), st.integers(1, 60)), min_size=1, max_size=5),
-       st.integers(0, 3), st.integers(0, 40))  # fmt: skip
-def test_the_rate_is_that_of_a_replay_by_hand(
-    name: str, costs: list[tuple[int, int]], more: int, delay: int
-) -> None:
+@given(
+    st.sampled_from(ASYNCHRONOUS),
+    st.lists(st.tuples(st.integers(1, 30), st.integers(1, 60)), min_size=1, max_size=5),
+    st.integers(0, 3),
+    st.integers(0, 40),
+)
+def test_the_rate_is_that_of_a_replay_by_hand(name: str, costs: list[tuple[int, int]], more: int, delay: int) -> None:
     stages = len(costs)
     layers = tuple(
         LayerCost(f"layer {n}", (SizeCost(1, forward, backward),)) for n, (forward, backward) in enumerate(costs)
@@ -147,9 +149,7 @@ def test_orders_that_cannot_overlap_run_one_behind_the_other() -> None:
 
 @pytest.mark.parametrize("name", ASYNCHRONOUS)
 def test_both_engines_give_one_rate(name: str) -> None:
-    profile = replace(
-        EQUAL, links={"local": LinkCost(170, None, 20, 30)}, optimizer=OptimizerCost(constant_ns=90)
-    )
+    profile = replace(EQUAL, links={"local": LinkCost(170, None, 20, 30)}, optimizer=OptimizerCost(constant_ns=90))
     schedule = build(name, stages=4, microbatches=6)
     found = [simulate(schedule, profile, engine=engine, width=2).steady_state for engine in ENGINES]
     assert found[0] is not None and found[0] == found[1]

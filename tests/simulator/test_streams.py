@@ -68,7 +68,9 @@ def test_interleaved_loses_time_to_early_receives_and_none_to_late_ones(latency:
 
 def test_messages_that_take_no_time_hold_up_nothing() -> None:
     schedule, profile = build("interleaved", stages=4, microbatches=8), Profile.uniform(forward=100, backward=200)
-    assert simulate(schedule, profile, semantics="stream").timeline.end_ns == simulate(schedule, profile).timeline.end_ns
+    assert (
+        simulate(schedule, profile, semantics="stream").timeline.end_ns == simulate(schedule, profile).timeline.end_ns
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -84,7 +86,11 @@ def test_every_schedule_finishes_and_streams_never_help(schedule: Schedule, rece
 def test_a_stream_carries_one_message_at_a_time_in_the_order_of_posting(schedule: Schedule, latency: int) -> None:
     timeline = simulate(schedule, Profile.uniform(forward=100, backward=200, p2p=latency), semantics="stream").timeline
     for device in range(schedule.devices):
-        ours = [(t.sent_ns if t.source == device else t.posted_ns, t.arrived_ns) for t in timeline.transfers if device in (t.source, t.target)]
+        ours = [
+            (t.sent_ns if t.source == device else t.posted_ns, t.arrived_ns)
+            for t in timeline.transfers
+            if device in (t.source, t.target)
+        ]
         arrivals = sorted(arrived for _, arrived in ours)
         assert all(later - earlier >= latency for earlier, later in pairwise(arrivals))
         assert [posted for posted, _ in sorted(ours, key=lambda item: item[1])] == sorted(posted for posted, _ in ours)

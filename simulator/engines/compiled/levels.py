@@ -38,7 +38,9 @@ class Weights:
         if self._levels is None:
             bounds, graph = self.graph.bounds, self.graph
             found = []
-            for first, last, paired in zip(bounds[:-1].tolist(), bounds[1:].tolist(), graph.paired.tolist(), strict=True):
+            for first, last, paired in zip(
+                bounds[:-1].tolist(), bounds[1:].tolist(), graph.paired.tolist(), strict=True
+            ):
                 one, other = self.one[first:last, None], self.other[first : first + paired, None]
                 sources = graph.one[first:last], graph.other[first : first + paired]
                 adds = (weights if weights.any() else None for weights in (one, other))

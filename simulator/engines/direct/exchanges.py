@@ -19,7 +19,9 @@ def exchange_end(workload: Workload, device: int, position: int, *, batched: boo
     """
     ops = workload.ops[device]
     end = position + 1
-    while batched and end < len(ops) and _channel(workload, ops[end], device) == _channel(workload, ops[position], device):
+    while (
+        batched and end < len(ops) and _channel(workload, ops[end], device) == _channel(workload, ops[position], device)
+    ):
         end += 1
     return end
 

@@ -67,10 +67,12 @@ class LargeRun:
         """How many actions of each stage and kind, as `chimera.simulator.reasons.bounds` wants them."""
         found, counts = np.unique(self.arrays.stage * 4 + self.arrays.kind, return_counts=True)
         kinds = list(CODES)
-        return Counter({
-            (key // 4, kinds[key % 4], False, False): count
-            for key, count in zip(found.tolist(), counts.tolist(), strict=True)
-        })  # fmt: skip
+        return Counter(
+            {
+                (key // 4, kinds[key % 4], False, False): count
+                for key, count in zip(found.tolist(), counts.tolist(), strict=True)
+            }
+        )
 
 
 def run_large(durations: Durations, width: int = 1) -> LargeRun | None:
@@ -133,7 +135,10 @@ def _costs(durations: Durations, arrays: Arrays, producer: Integers) -> Costs:
         place = int(crossing[example])
         source, target = divmod(int(pair[example]), schedule.devices)
         receive = Action(int(arrays.stage[place]), Kind.RECV_F if arrays.kind[place] == _F else Kind.RECV_B, 0)
-        link, occupancy = network.link(source, target), network.occupancy_ns(source, target, durations.message_bytes(receive))
+        link, occupancy = (
+            network.link(source, target),
+            network.occupancy_ns(source, target, durations.message_bytes(receive)),
+        )
         rows.append((link.send_overhead_ns, link.receive_overhead_ns, occupancy, link.queueing))
     send, receive_ns, occupancy_ns, queued = np.array(rows, np.int64).reshape(-1, 4)[inverse].T
     columns = {name: np.zeros_like(costs.work) for name in ("send", "receive", "occupancy", "link")}

@@ -31,7 +31,10 @@ def test_an_unknown_key_is_answered_with_the_valid_ones() -> None:
     with pytest.raises(InputError, match=r"site: request.partitoin") as error:
         parse_cluster(START + '[request]\npartitoin = "x"\n', "site", known=KNOWN)
     assert "did you mean 'partition'?" in error.value.remedy
-    assert "account, constraint, cpus_per_rank, extra, memory_per_node, partition, qos, time, warning" in error.value.remedy
+    assert (
+        "account, constraint, cpus_per_rank, extra, memory_per_node, partition, qos, time, warning"
+        in error.value.remedy
+    )
 
 
 def test_an_unknown_section_is_answered_with_the_valid_ones() -> None:
@@ -74,8 +77,12 @@ def test_times_and_sizes_need_units() -> None:
         parse_cluster(START + '[request]\nmemory_per_node = "64"\n', known=KNOWN)
 
 
-@pytest.mark.parametrize(("text", "minutes", "warning_s"), [("10s", 1, 0), ("90s", 2, 0), ("2h", 120, 60), ("60min", 60, 60)])
-def test_the_limit_is_in_whole_minutes_and_warns_only_where_there_is_room(text: str, minutes: int, warning_s: int) -> None:
+@pytest.mark.parametrize(
+    ("text", "minutes", "warning_s"), [("10s", 1, 0), ("90s", 2, 0), ("2h", 120, 60), ("60min", 60, 60)]
+)
+def test_the_limit_is_in_whole_minutes_and_warns_only_where_there_is_room(
+    text: str, minutes: int, warning_s: int
+) -> None:
     request = parse_cluster(START, settings=[f"request.time={text}"], known=KNOWN).request
     assert (request.minutes, request.warning_s) == (minutes, warning_s)
 

@@ -18,7 +18,11 @@ from chimera.executor.cluster.status import TaskState
 from chimera.pipeline.files.timeline_file import read_timeline
 from chimera.pipeline.schedules import build
 
-pytestmark = [pytest.mark.slurm, pytest.mark.multiprocess, pytest.mark.usefixtures("limited")]  # whose minute passes meanwhile
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.multiprocess,
+    pytest.mark.usefixtures("limited"),
+]  # whose minute passes meanwhile
 
 TINY = ("--model", "gpt-tiny", "--stages", "2", "--microbatch-size", "1")
 SLEEPING = ("--compute", "paced", "--forward", "100ms", "--backward", "200ms", "--steps", "100000")
@@ -68,10 +72,16 @@ def _no_half_files(folder: Path) -> None:
 def test_chimera_runs_over_two_nodes_whose_names_do_not_resolve(tmp_path: Path, launcher: str) -> None:
     with pytest.raises(OSError):
         socket.getaddrinfo("n0", None)
-    job = _submit(tmp_path, "run", "chimera", *TINY, "--microbatches", "4", "--steps", "2", settings=(f"launcher={launcher}",))
+    job = _submit(
+        tmp_path, "run", "chimera", *TINY, "--microbatches", "4", "--steps", "2", settings=(f"launcher={launcher}",)
+    )
     (ended,) = wait(tmp_path / "job")
-    assert (ended.state, ended.exit_status) == ("done", 0), (tmp_path / "job" / "logs" / f"{job.number}.err").read_text()
-    about = subprocess.run(["scontrol", "show", "job", str(job.number)], capture_output=True, text=True, check=True).stdout
+    assert (ended.state, ended.exit_status) == ("done", 0), (
+        tmp_path / "job" / "logs" / f"{job.number}.err"
+    ).read_text()
+    about = subprocess.run(
+        ["scontrol", "show", "job", str(job.number)], capture_output=True, text=True, check=True
+    ).stdout
     assert re.search(r"NumNodes=2 .*NumTasks=2", about)
     timeline = read_timeline(tmp_path / "out" / "timeline.json")
     expected = build("chimera", stages=2, microbatches=4)

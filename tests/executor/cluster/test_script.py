@@ -23,7 +23,9 @@ EIGHT = Task(("run", "chimera", "--model", "gpt-tiny", "--stages", "8", "--width
 
 def scripts() -> dict[str, str]:
     local, site = load_cluster("local", known=KNOWN), load_cluster("hipergator", known=KNOWN)
-    torchrun = load_cluster("hipergator", ["launcher=torchrun", "gpus.style=gpus", "network.interface=ib0"], known=KNOWN)
+    torchrun = load_cluster(
+        "hipergator", ["launcher=torchrun", "gpus.style=gpus", "network.interface=ib0"], known=KNOWN
+    )
     return {
         "local.sh": render(local, [RUN], FOLDER),
         "hipergator.sh": render(site, [EIGHT], FOLDER, name="study"),
@@ -45,7 +47,13 @@ def test_bash_can_parse_it(name: str) -> None:
 @pytest.mark.parametrize("name", ["local.sh", "hipergator.sh", "torchrun.sh", "array.sh"])
 def test_what_no_script_may_miss(name: str) -> None:
     text = scripts()[name]
-    for needed in ("--kill-on-bad-exit=1", "--cpus-per-task=", "NodeAddr=", "20000 + SLURM_JOB_ID % 10000", "trap stopped TERM"):
+    for needed in (
+        "--kill-on-bad-exit=1",
+        "--cpus-per-task=",
+        "NodeAddr=",
+        "20000 + SLURM_JOB_ID % 10000",
+        "trap stopped TERM",
+    ):
         assert needed in text
     assert "--gpus-per-task" not in text
 

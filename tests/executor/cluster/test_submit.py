@@ -30,7 +30,9 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _job(folder: Path, tasks: list[Task], number: int = 7) -> None:
     texts = tuple(task.text for task in tasks)
-    write_job(Job(number, "local", texts, tuple(range(len(tasks))), len(tasks) > 1, "2026-11-23T11:00:00+00:00"), folder)
+    write_job(
+        Job(number, "local", texts, tuple(range(len(tasks))), len(tasks) > 1, "2026-11-23T11:00:00+00:00"), folder
+    )
 
 
 def test_a_submitted_job_leaves_its_script_and_its_record(slurm: Path, tmp_path: Path) -> None:
@@ -48,8 +50,10 @@ def test_finished_tasks_cost_no_call_of_slurm(slurm: Path, tmp_path: Path) -> No
     says(tmp_path, 2, "cancelled", "143", "cancelled after 3 s")
     found = states(tmp_path)
     assert [(one.state, one.exit_status, one.reason) for one in found] == [
-        ("done", 0, ""), ("failed", 1, "error: rank 1 failed"), ("cancelled", 143, "cancelled after 3 s"),
-    ]  # fmt: skip
+        ("done", 0, ""),
+        ("failed", 1, "error: rank 1 failed"),
+        ("cancelled", 143, "cancelled after 3 s"),
+    ]
     assert calls(slurm) == []
 
 
