@@ -37,7 +37,7 @@ def report_dry_runs(schedules: Sequence[Schedule], sizes: Mapping[str, Any], *, 
     if not is_leader():
         return
     config, size, width = model_config(sizes["model"]), sizes["microbatch_size"], sizes["width"]
-    found = [
+    walked = [
         dry_run(
             each,
             config,
@@ -49,24 +49,24 @@ def report_dry_runs(schedules: Sequence[Schedule], sizes: Mapping[str, Any], *, 
         for each in schedules
     ]
     if as_json:
-        cases = [each.as_json() for each in found]
+        cases = [each.as_json() for each in walked]
         print_json(cases[0] if len(cases) == 1 else {"schema_version": 1, "executed": False, "cases": cases})
     else:
-        for each in found:
+        for each in walked:
             _show(each)
     note("nothing was executed: one process walked through all ranks, no tensor was computed and no message left it")
 
 
-def _show(found: DryRun) -> None:
-    messages, size = sum(rank.sent for rank in found.ranks), sum(rank.sent_bytes for rank in found.ranks)
-    largest = max(found.ranks, key=lambda rank: rank.parameters)
+def _show(dry: DryRun) -> None:
+    messages, size = sum(rank.sent for rank in dry.ranks), sum(rank.sent_bytes for rank in dry.ranks)
+    largest = max(dry.ranks, key=lambda rank: rank.parameters)
     title = (
-        f"{found.schedule} of {found.model}, {len(found.ranks)} ranks ({found.devices} devices x width {found.width}), "
-        f"{found.microbatches} micro-batches of {found.microbatch_size}: not executed"
+        f"{dry.schedule} of {dry.model}, {len(dry.ranks)} ranks ({dry.devices} devices x width {dry.width}), "
+        f"{dry.microbatches} micro-batches of {dry.microbatch_size}: not executed"
     )
-    print_table(title, _COLUMNS, _rows(found.ranks))
+    print_table(title, _COLUMNS, _rows(dry.ranks))
     print(
-        f"every message has its counterpart: {messages} of {format_bytes(size)} together; {found.groups} process groups"
+        f"every message has its counterpart: {messages} of {format_bytes(size)} together; {dry.groups} process groups"
     )
     print(
         f"largest rank: {largest.rank} with {largest.parameters:,} parameters, {format_bytes(largest.weight_bytes)} of weights"

@@ -103,10 +103,10 @@ def duration_ns(option: str, text: str) -> int:
 
 def some_time(option: str, text: str) -> float:
     """Seconds of an option's value; InputError names the option, for no time at all, too."""
-    found = duration_ns(option, text) / 1e9
-    if found <= 0:
+    seconds = duration_ns(option, text) / 1e9
+    if seconds <= 0:
         raise InputError(f"{option} {text}", "is no time at all", "give a time above 0")
-    return found
+    return seconds
 
 
 def usable_folder(folder: Path) -> Path:

@@ -92,10 +92,10 @@ def _merge(records: Sequence[_Record], mine: slice, source: Source, label: str, 
     ]
     transfers = [
         Transfer(
-            parse_action(name),
+            parse_action(name),  # type: ignore[arg-type]
             origin,
             device,
-            size,  # type: ignore[arg-type]
+            size,
             posted - zero,
             sent[origin, name] - zero,
             arrived - zero,

@@ -71,8 +71,8 @@ def membership(environ: Mapping[str, str] | None = None) -> Membership | None:
 
 def is_leader() -> bool:
     """Whether this process speaks for the run: no rank at all, or rank 0."""
-    found = membership()
-    return found is None or found.rank == 0
+    member = membership()
+    return member is None or member.rank == 0
 
 
 def _from_slurm(given: Mapping[str, str]) -> Membership:

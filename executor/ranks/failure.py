@@ -41,10 +41,10 @@ def confess(folder: Path, rank: int, error: BaseException) -> None:
 def read_failure(folder: Path, rank: int) -> dict[str, Any]:
     """What a rank left in `confess`; empty if it left nothing."""
     try:
-        found: dict[str, Any] = json.loads((folder / f"rank-{rank}.failed").read_text())
+        confession: dict[str, Any] = json.loads((folder / f"rank-{rank}.failed").read_text())
     except (OSError, ValueError):
         return {}
-    return found
+    return confession
 
 
 def explained(error: Exception, member: Membership, folder: Path) -> ChimeraError:

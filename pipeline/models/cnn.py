@@ -55,14 +55,14 @@ class Residual(NamedTuple):
 
 def residuals(config: CNN) -> tuple[Residual, ...]:
     """The shapes of all blocks in order."""
-    found, channels, side = [], config.channels, config.image
+    shapes, channels, side = [], config.channels, config.image
     for index in range(config.blocks):
         size = index * config.sizes // config.blocks
         smaller = index > 0 and size > (index - 1) * config.sizes // config.blocks
         then = (2 * channels, (side + 1) // 2) if smaller else (channels, side)
-        found.append(Residual(channels, then[0], side, then[1]))
+        shapes.append(Residual(channels, then[0], side, then[1]))
         channels, side = then
-    return tuple(found)
+    return tuple(shapes)
 
 
 def cnn_layers(config: CNN) -> tuple[Layer, ...]:
