@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from chimera.executor.ranks.autopsy import PortTakenError, died, late
-from chimera.executor.ranks.environment import RANK_VARIABLES, Membership, membership
+from chimera.executor.ranks.environment import RANK_VARIABLES, Membership, membership, without_launcher
 from chimera.executor.ranks.folder_lock import locked
 from chimera.executor.ranks.memory_kills import memory_kills
 from chimera.pipeline.errors import InputError
@@ -90,7 +90,9 @@ def _serve(
 ) -> list[Any]:
     if member.ranks != ranks:
         raise InputError(
-            f"{member.ranks} ranks were started", f"the run needs {ranks}", f"start {ranks} tasks with torchrun or srun"
+            f"{member.ranks} ranks were started",
+            f"the run needs {ranks}",
+            f"start {ranks} tasks with torchrun or srun; or unset RANK and WORLD_SIZE to start them here",
         )
     os.environ.update(given)
     results: list[Any] = import_module("chimera.executor.ranks.member").serve(
@@ -125,7 +127,7 @@ def _free_port() -> int:
 
 def _start(member: Membership, target: str, folder: Path, given: Mapping[str, str]) -> subprocess.Popen[bytes]:
     environment = {
-        **os.environ,
+        **without_launcher(os.environ),
         **member.variables(),
         **RANK_VARIABLES,
         **given,
