@@ -5,7 +5,9 @@ from __future__ import annotations
 __all__ = ["app", "main"]
 
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -77,10 +79,24 @@ for _name in _COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command and exits: 0 fine, 1 a check failed, 2 wrong usage or input, 130 interrupted."""
+    _end_as_interrupted()
     status = _status(sys.argv[1:] if arguments is None else list(arguments))
     if "torch.distributed" in sys.modules and "WORLD_SIZE" in os.environ:
         _leave(status)
     sys.exit(status)
+
+
+def _end_as_interrupted() -> None:
+    """SIGTERM (`timeout`, a scheduler) and SIGHUP (a closed terminal) end a command as Ctrl-C does: what is done is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP, and that stays so
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _leave(status: int) -> NoReturn:
