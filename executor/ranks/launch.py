@@ -21,7 +21,7 @@ from chimera.executor.ranks.autopsy import PortTakenError, died, late
 from chimera.executor.ranks.environment import RANK_VARIABLES, Membership, membership, without_launcher
 from chimera.executor.ranks.folder_lock import locked
 from chimera.executor.ranks.memory_kills import memory_kills
-from chimera.pipeline.errors import InputError
+from chimera.pipeline.errors import InputError, RunError
 from chimera.pipeline.files.atomic_file import write_text
 
 _POLL_S = 0.05
@@ -160,6 +160,7 @@ def _watch(
             return
         now = time.monotonic()
         if now - looked > min(_LOOK_S, deadline_s / 4):
+            _refuse_removed(folder)
             looked, before, seen = now, seen, _slots(folder, len(processes))
             moved = moved if seen == before else now
         if now - moved > deadline_s:
@@ -167,6 +168,13 @@ def _watch(
         if on_progress:
             on_progress(now - started)
         time.sleep(_POLL_S)
+
+
+def _refuse_removed(folder: Path) -> None:
+    """Ranks do not notice that their open files have no name any more: what they write would be lost."""
+    if not folder.is_dir():
+        given, derived = f"output folder {folder.parent}", "was removed while its run was going on"
+        raise RunError(given, derived, "run again, into a folder that stays")
 
 
 def _left(folder: Path, rank: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -171,3 +172,26 @@ def test_clocks_of_other_hosts_are_compared_with_rank_0s(tmp_path: Path) -> None
     # Both ranks say they are on different hosts, but share a clock: the true offset is 0, and the error
     # at most half a round trip, well under a millisecond here.
     assert launch(f"{TARGETS}:offset", {}, ranks=2, output=tmp_path, deadline_s=60) == pytest.approx([0, 0], abs=2e6)
+
+
+def test_a_lock_that_is_a_link_is_refused_and_its_target_stays(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "out" / "ranks").mkdir(parents=True)
+    (tmp_path / "out" / "ranks" / "lock").symlink_to(victim)
+    with pytest.raises(InputError, match=r"lock .*: is a link"):
+        launch(f"{TARGETS}:abort_once_done", {}, ranks=2, output=tmp_path / "out", deadline_s=60)
+    assert victim.read_text() == "precious"
+
+
+def test_a_run_whose_folder_is_removed_ends(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    removed: list[float] = []
+
+    def _remove(elapsed_s: float) -> None:
+        if not removed and all((output / "ranks" / f"waiting-{rank}").exists() for rank in range(2)):
+            shutil.rmtree(output)
+            removed.append(elapsed_s)
+
+    with pytest.raises(RunError, match="was removed while its run was going on"):
+        launch(f"{TARGETS}:wait", {}, ranks=2, output=output, deadline_s=120, on_progress=_remove)
