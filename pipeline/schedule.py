@@ -133,13 +133,16 @@ def require_schedule(value: object) -> Schedule | Plan:
     if isinstance(value, str):
         remedy = f"build it first: build({value!r}, stages=8, microbatches=8), or read_schedule for a file"
         raise InputError(f"schedule {value!r}", "is a name, not a schedule", remedy)
-    raise InputError(f"schedule of type {type(value).__name__}", "is neither a schedule nor a plan", "give what build returns")
+    raise InputError(
+        f"schedule of type {type(value).__name__}", "is neither a schedule nor a plan", "give what build returns"
+    )
 
 
 def _text(action: Step) -> str:
     """All fields, numbers that are equal alike."""
     if isinstance(action, Action):
-        return "%d%s%d+%d.%d" % action
+        stage, kind, microbatch, also, half = action
+        return f"{stage:d}{kind}{microbatch:d}+{also:d}.{half:d}"
     return f"({_text(action.forward)};{_text(action.backward)})"
 
 

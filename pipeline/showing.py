@@ -23,7 +23,9 @@ def show_line(noun: str, subject: str, facts: Sequence[str]) -> str:
 
 def facts_table(title: str, record: Record) -> str:
     """HTML: a row for every fact that is known."""
-    rows = [f"<tr><th>{_cell(name)}</th><td>{_cell(fact)}</td></tr>" for name, fact in record.items() if fact is not None]
+    rows = [
+        f"<tr><th>{_cell(name)}</th><td>{_cell(fact)}</td></tr>" for name, fact in record.items() if fact is not None
+    ]
     return _table(title, rows)
 
 

@@ -92,7 +92,9 @@ class Timeline:
 
     def __repr__(self) -> str:
         counts = [f"{len(self.spans)} spans", f"{len(self.transfers)} transfers"]
-        return show_line("Timeline", f"{self.source} D={self.devices}", [self.schedule, format_ns(self.end_ns), *counts])
+        return show_line(
+            "Timeline", f"{self.source} D={self.devices}", [self.schedule, format_ns(self.end_ns), *counts]
+        )
 
     def _repr_html_(self) -> str:
         title = f"Timeline of {self.schedule} ({self.source}), {format_ns(self.end_ns)}"
@@ -106,7 +108,8 @@ class Timeline:
         """At most so many of each."""
         spans = [_span_record(span) for span in self.spans[:most]]
         transfers = [_transfer_record(transfer) for transfer in self.transfers[:most]]
-        return [{"timeline": self.source, "schedule": self.schedule} | record for record in (*spans, *transfers)][:most]
+        named: Record = {"timeline": self.source, "schedule": self.schedule}
+        return [named | record for record in (*spans, *transfers)][:most]
 
 
 def _span_record(span: Span) -> Record:

@@ -27,7 +27,7 @@ __all__ = [
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import index
-from typing import Annotated, Any, Literal, SupportsIndex
+from typing import Annotated, Any, SupportsIndex
 
 from annotated_types import Ge, Gt, Le, MinLen
 
@@ -251,7 +251,6 @@ class Profile(Content):
         """The micro-batch sizes measured for every layer, ascending."""
         common = set.intersection(*({cost.microbatch_size for cost in layer.costs} for layer in self.layers))
         return tuple(sorted(common))
-
 
     def __repr__(self) -> str:
         layers = sum(layer.repeat for layer in self.layers)
