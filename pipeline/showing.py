@@ -11,7 +11,7 @@ Plain = str | int | float | bool | None
 Record = dict[str, Plain]
 """flat: one row of a data frame, units in the names"""
 LONGEST = 160
-"""characters of a line; names of the user's own may be of any length"""
+"""characters of a line, and of a cell; names of the user's own may be of any length"""
 _MOST_ROWS = 20
 
 
@@ -30,9 +30,9 @@ def facts_table(title: str, record: Record) -> str:
 
 
 def records_table(title: str, records: Sequence[Record], total: int | None = None) -> str:
-    """HTML: a row for each of the first records, a column for each name in them; says how many of `total` are left out."""
+    """HTML: a row for each of the first records, a column for each fact known of any; says how many of `total` are left out."""
     shown = records[:_MOST_ROWS]
-    names = list(dict.fromkeys(name for record in shown for name in record))
+    names = list(dict.fromkeys(name for record in shown for name, fact in record.items() if fact is not None))
     rows = [_row("th", names)] if shown else []
     rows += [_row("td", [record.get(name) for name in names]) for record in shown]
     left_out = (len(records) if total is None else total) - len(shown)
@@ -42,7 +42,7 @@ def records_table(title: str, records: Sequence[Record], total: int | None = Non
 
 
 def _table(title: str, rows: Sequence[str]) -> str:
-    return f"<table><caption>{escape(title)}</caption>{''.join(rows)}</table>"
+    return f"<table><caption>{_cell(title)}</caption>{''.join(rows)}</table>"
 
 
 def _row(tag: str, cells: Sequence[Plain]) -> str:
@@ -52,4 +52,5 @@ def _row(tag: str, cells: Sequence[Plain]) -> str:
 def _cell(value: Plain) -> str:
     if value is None:
         return ""
-    return escape(f"{value:.6g}" if isinstance(value, float) else str(value))
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return escape(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")

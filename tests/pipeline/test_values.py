@@ -75,7 +75,7 @@ def test_every_field_counts(schedule: Schedule, data: st.DataObject) -> None:
             [
                 {"name": schedule.name + "'"},
                 {"options": {**schedule.options, "other": 1}},
-                {"recompute": True if schedule.recompute is not True else False},
+                {"recompute": schedule.recompute is not True},
                 {"sync": "end" if schedule.sync != "end" else "eager"},
                 {"update": "2bw" if schedule.update != "2bw" else "flush"},
                 {"actions": (schedule.actions[0][1:], *schedule.actions[1:])},
