@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "Algorithm",
     "AllReduceCost",
+    "CostSource",
     "Jitter",
     "LayerCost",
     "LinkClass",
@@ -17,6 +18,7 @@ __all__ = [
     "MeasuredReduce",
     "OptimizerCost",
     "Overheads",
+    "Precision",
     "Profile",
     "SizeCost",
     "SlowLink",
@@ -35,6 +37,7 @@ from chimera.pipeline.content import Content, FrozenDict
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.showing import Record, records_table, show_line
 from chimera.pipeline.units import parse_ns
+from chimera.simulator.costs.layer_costs import CostSource, LayerCost, Precision, SizeCost, Spread
 from chimera.simulator.costs.network_costs import (
     Algorithm,
     AllReduceCost,
@@ -46,46 +49,6 @@ from chimera.simulator.costs.network_costs import (
     SlowLink,
     Topology,
 )
-
-Spread = Annotated[float, Ge(0)]
-
-
-@dataclass(frozen=True, slots=True)
-class SizeCost:
-    """One layer at one micro-batch size (samples). `None` means not measured.
-
-    `backward_ns` is the full backward, `backward_input_ns` + `backward_weight_ns` the split one; at
-    least one of the two is known. Spreads are robust relative standard deviations.
-    `activation_bytes` is what autograd keeps for the backward (the layer's input included),
-    `boundary_bytes` the output, workspaces what an action needs only while it runs.
-    """
-
-    microbatch_size: Annotated[int, Ge(1)]
-    forward_ns: Count
-    backward_ns: Count | None = None
-    backward_input_ns: Count | None = None
-    backward_weight_ns: Count | None = None
-    forward_spread: Spread = 0.0
-    backward_spread: Spread = 0.0
-    activation_bytes: Count = 0
-    boundary_bytes: Count = 0
-    forward_workspace_bytes: Count = 0
-    backward_workspace_bytes: Count = 0
-
-
-@dataclass(frozen=True, slots=True)
-class LayerCost:
-    """One indivisible piece of the model, its weights, and its costs by ascending micro-batch size.
-
-    `repeat` equal layers in a row need be written once.
-    """
-
-    name: str
-    costs: Annotated[tuple[SizeCost, ...], MinLen(1)]
-    kind: str = "block"
-    parameters: Count = 0
-    parameter_bytes: Count = 0
-    repeat: Annotated[int, Ge(1)] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +212,7 @@ class Profile(Content):
     @property
     def sizes(self) -> tuple[int, ...]:
         """The micro-batch sizes measured for every layer, ascending."""
-        common = set.intersection(*({cost.microbatch_size for cost in layer.costs} for layer in self.layers))
+        common = set.intersection(*({cost.microbatch_size for cost in layer.undivided} for layer in self.layers))
         return tuple(sorted(common))
 
     def __repr__(self) -> str:
@@ -262,7 +225,8 @@ class Profile(Content):
 
     def records(self) -> list[Record]:
         """One for each layer and each size that it was measured at."""
-        return [_record(self.name, layer, cost) for layer in self.layers for cost in layer.costs]
+        named: Record = {"profile": self.name}
+        return [named | record for layer in self.layers for record in layer.records()]
 
 
 def require_profile(value: object) -> Profile:
@@ -274,12 +238,6 @@ def require_profile(value: object) -> Profile:
         raise InputError(f"profile {value!r}", "is a name, not a profile", remedy)
     remedy = "give what load_profile or Profile.uniform returns"
     raise InputError(f"profile of type {type(value).__name__}", "is not a profile", remedy)
-
-
-def _record(profile: str, layer: LayerCost, cost: SizeCost) -> Record:
-    known = {name: getattr(layer, name) for name in LayerCost.__slots__ if name not in ("name", "costs")}
-    costs: Record = {name: getattr(cost, name) for name in SizeCost.__slots__}
-    return {"profile": profile, "layer": layer.name} | known | costs
 
 
 def _ns(name: str, duration: object) -> int:
