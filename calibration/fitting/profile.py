@@ -149,6 +149,8 @@ def _layer(layer: Layer, probe: Mapping[str, Any], size: int, times: Mapping[str
         boundary_bytes=probe["output_bytes"],
         forward_workspace_bytes=probe["forward_workspace_bytes"],
         backward_workspace_bytes=probe["backward_workspace_bytes"],
+        precision="float32",
+        source="measured",
     )
     return LayerCost(layer.name, (cost,), layer.kind, layer.parameters, layer.parameters * _PARAMETER_BYTES)
 

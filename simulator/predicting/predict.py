@@ -65,7 +65,9 @@ def simulate(
             found = large_prediction(schedule, profile, conditions)
         if found is None:
             found = _prediction(workload_under(schedule, profile, conditions), conditions, engine, samples, seed)
-    if isinstance(schedule, Plan) or schedule.update == "flush":
+    if isinstance(schedule, Plan):
+        return replace(found, plan=schedule)
+    if schedule.update == "flush":
         return found
     return replace(found, overlapping=partial(_steady_state, schedule, profile, conditions, engine))
 
