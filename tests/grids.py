@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator
 from random import Random
 
-from strategies import divisors
-
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.schedule import Option, Schedule
 from chimera.pipeline.schedules import build, catalogue
+from tests.strategies import divisors
 
 DEVICES, MICROBATCHES = 16, 64
 NAMES = [item.name for item in catalogue() if not item.reads_file]

@@ -16,10 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from two_hosts import ADDRESSES, NoNamespacesError, ip, two_hosts
-
 from chimera.executor.ranks.folder_lock import locked
 from tests.cli.memory_cgroup import NoCgroupError, memory_cgroup
+from tests.two_hosts import ADDRESSES, NoNamespacesError, ip, two_hosts
 
 DEADLINE_S = 12
 _ROOT = Path(__file__).parents[2]
@@ -215,7 +214,7 @@ def _wait_for_iterations(output: Path) -> None:
 
 
 def _free_port() -> int:
-    """A port that is free and stays so: none that the kernel gives to whoever asks for any, as other runs do meanwhile."""
+    """A port that is free and stays so: none that the kernel gives to whoever asks for any, as other runs do."""
     for port in random.sample(range(10_000, 17_000), 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from two_hosts import ADDRESSES, NoNamespacesError, ip, two_hosts
 
 from chimera.pipeline.files.timeline_file import read_timeline
 from chimera.pipeline.schedules import build
+from tests.two_hosts import ADDRESSES, NoNamespacesError, ip, two_hosts
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 

@@ -4,6 +4,8 @@ Times are integers: F, I and W of one stage (of one chunk where a device holds t
 device is measured from its first action to its last, as the Zero Bubble papers do.
 """
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -186,11 +188,11 @@ def test_dualpipe_v_is_torchs() -> None:
         schedules.FULL_BACKWARD: "B",
     }
 
-    def text(action: object) -> str:
+    def text(action: Any) -> str:
         parts = [
             f"{part.stage_index}{kinds[part.computation_type]}{part.microbatch_index}"
             for part in action.sub_actions or [action]
-        ]  # type: ignore[attr-defined]
+        ]
         return parts[0] if len(parts) == 1 else f"({';'.join(parts)})OVERLAP_F_B"
 
     for p, m in ((1, 2), (2, 4), (3, 8), (4, 9)):

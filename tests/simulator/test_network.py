@@ -11,7 +11,6 @@ from random import Random
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from strategies import schedules
 
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.lowering.lower import lower
@@ -21,6 +20,7 @@ from chimera.pipeline.timeline import Span
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.collectives import all_reduce_ns, cost_among
 from chimera.simulator.costs.durations import Durations
+from chimera.simulator.costs.network_costs import LinkClass
 from chimera.simulator.costs.profile import (
     AllReduceCost,
     LayerCost,
@@ -34,6 +34,7 @@ from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.contention import contention
 from chimera.simulator.workload.workload import Workload
+from tests.strategies import schedules
 
 some = schedules(("gpipe", "dapple", "interleaved", "chimera", "zb-h1"), max_stages=6, max_microbatches=8)
 links = st.builds(
@@ -55,13 +56,15 @@ def sized(
     parameters: int = 250,
 ) -> Profile:
     cost = SizeCost(1, 1000 * scale, 2000 * scale, boundary_bytes=1000)
-    found: dict[str, LinkCost] = {"local": within} if nodes is None else {"same_node": within, "other_node": between}
+    links: dict[LinkClass, LinkCost] = (
+        {"local": within} if nodes is None else {"same_node": within, "other_node": between}
+    )
     return Profile(
         "sized",
         (LayerCost("stage", (cost,), parameters=parameters),),
         per_stage=True,
-        links=found,
-        topology=Topology(nodes, nic),  # type: ignore[arg-type]
+        links=links,
+        topology=Topology(nodes, nic),
     )
 
 
@@ -184,11 +187,12 @@ def test_a_half_duplex_link_carries_one_message_at_a_time() -> None:
     def crossings(transfers: object) -> list[int]:
         return sorted(transfer.arrived_ns for transfer in transfers)  # type: ignore[attr-defined]
 
-    # Full: activations arrive at 110, 210 (sent 20); 1F0 1B0 110-130, gradient arrives 230; 1F1 1B1 210-230, arrives 330.
+    # Full: activations arrive at 110, 210 (sent 20); 1F0 1B0 110-130, gradient arrives 230; 1F1 1B1 210-230, so 330.
     # 0B0 230-240, 0F2 240-250, arrives 350; 0B1 330-340; 1F2 1B2 350-370, arrives 470, 0B2 ends at 480.
     assert crossings(full.transfers) == [110, 210, 230, 330, 350, 470] and full.end_ns == 480
     # Half: the first gradient (sent 130) waits for the second activation until 210, arrives 310; the second (sent 230)
-    # then crosses 310-410; 0B0 310-320, 0F2 320-330 sent, crosses 410-510; 1F2 1B2 510-530, crosses 530-630, 0B2 to 640.
+    # then crosses 310-410; 0B0 310-320, 0F2 320-330 sent, crosses 410-510; 1F2 1B2 510-530, crosses 530-630, 0B2 ends
+    # at 640.
     assert crossings(half.transfers) == [110, 210, 310, 410, 510, 630] and half.end_ns == 640
 
 
@@ -252,7 +256,7 @@ def test_all_reduces_of_a_node_take_turns_at_its_nic() -> None:
 
 
 def test_an_all_reduce_waits_for_a_message_that_leaves_by_the_same_nic() -> None:
-    """Every device a node: device 1 sends its gradient (21 us) when it launches its all-reduce, and that comes second."""
+    """Every device a node: device 1 sends its gradient (21 us) as it launches its all-reduce, and that comes second."""
     schedule = build("gpipe", stages=2, microbatches=1)
     alone = reductions(sized(LinkCost(), BETWEEN, 1), schedule, 2)[1]
     shared = reductions(sized(LinkCost(), BETWEEN, 1, nic=True), schedule, 2)[1]
@@ -268,7 +272,7 @@ def test_copies_that_stand_differently_on_nodes_are_announced() -> None:
 
 
 def test_all_reduces_hold_up_messages_at_the_nic() -> None:
-    """PipeDream in two copies all-reduces after every backward; only devices 1 and 2 exchange messages between nodes."""
+    """PipeDream in two copies all-reduces after every backward; only devices 1 and 2 send messages between nodes."""
     schedule = build("pipedream", stages=4, microbatches=6)
 
     def waited(*, nic: bool, width: int) -> bool:

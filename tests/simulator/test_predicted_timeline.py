@@ -92,4 +92,4 @@ def test_a_receive_posted_behind_its_computation_has_a_cause_in_the_timeline() -
 def test_without_sizes_there_are_no_peaks() -> None:
     found = simulate(replace(build("gpipe", stages=2, microbatches=2), recompute=True), Profile.uniform())
     assert {figures.peak_memory_bytes for figures in found.metrics.per_device} == {None}
-    assert found.timeline.memory == found.timeline.peak_memory_bytes == ()
+    assert found.timeline.memory == () and found.timeline.peak_memory_bytes == ()

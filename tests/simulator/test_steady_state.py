@@ -74,9 +74,10 @@ def _rate(costs: list[tuple[int, int]], delay: int) -> Fraction:
 
 
 def _replayed(costs: list[tuple[int, int]], delay: int) -> Fraction:
-    """1F1B's recurrence without a plan, nanoseconds a micro-batch: of the last 120, which all periods up to 5 divide."""
+    """1F1B's recurrence without a plan, in ns a micro-batch: of the last 120, which all periods up to 5 divide."""
     depth, count = len(costs), 400
-    forward, backward = {}, {}
+    forward: dict[tuple[int, int], int] = {}
+    backward: dict[tuple[int, int], int] = {}
     clock = [0] * depth
     position = [0] * depth
     rows = []

@@ -7,13 +7,13 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import schedules
 
 from chimera.pipeline.actions import Step, parse_action
 from chimera.pipeline.errors import DeadlockError
 from chimera.pipeline.schedule import Plan, Schedule
 from chimera.pipeline.schedules import build
 from chimera.simulator import Profile, simulate
+from tests.strategies import schedules
 
 
 def plan(*rows: str) -> Plan:
@@ -58,10 +58,8 @@ def test_interleaved_loses_time_to_early_receives_and_none_to_late_ones(latency:
     schedule = build("interleaved", stages=8, microbatches=16, v=2)
     profile = Profile.uniform(forward=200, backward=400, p2p=latency)
     free = simulate(schedule, profile).timeline.end_ns
-    early, late = (
-        simulate(schedule, profile, semantics="stream", receives=when).timeline.end_ns  # type: ignore[arg-type]
-        for when in ("early", "late")
-    )
+    early = simulate(schedule, profile, semantics="stream", receives="early").timeline.end_ns
+    late = simulate(schedule, profile, semantics="stream", receives="late").timeline.end_ns
     assert early > 1.02 * free
     assert late == free
 
