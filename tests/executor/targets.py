@@ -49,7 +49,7 @@ def hang(context: RankContext, payload: Mapping[str, Any]) -> None:
     if context.rank == payload["rank"]:
         os.kill(os.getpid(), getattr(signal, payload["signal"]))
     dist.barrier()
-    time.sleep(60)
+    time.sleep(3600)
 
 
 def difference_with_a_repeated_microbatch(context: RankContext, payload: Mapping[str, Any]) -> dict[str, float]:
@@ -141,7 +141,7 @@ def abort_once_done(context: RankContext, payload: Mapping[str, Any]) -> int:
 
 def wait(context: RankContext, payload: Mapping[str, Any]) -> None:
     (context.output / "ranks" / f"waiting-{context.rank}").touch()
-    time.sleep(60)
+    time.sleep(3600)
 
 
 def endure(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:

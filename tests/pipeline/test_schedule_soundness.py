@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import build, catalogue
+from tests.sizes import examples
 from tests.strategies import chimeras, divisors, schedules
 
 Work = tuple[str, int, int, int]
@@ -90,13 +91,13 @@ def _waiting(rows: list[list[list[list[Work]]]], stages: int) -> list[int]:
 
 
 @given(schedules())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_every_generator_is_sound(schedule: Schedule) -> None:
     assert faults_of(schedule) == []
 
 
 @given(chimeras())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_every_chimera_is_sound(schedule: Schedule) -> None:
     assert faults_of(schedule) == []
 

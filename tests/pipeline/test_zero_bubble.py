@@ -17,6 +17,7 @@ from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import build
 from chimera.pipeline.soundness.check import check
 from chimera.simulator import Profile, simulate
+from tests.sizes import examples
 
 V_FAMILY = ("zb-v", "v-half", "v-min")
 small_time = st.integers(1, 6)
@@ -144,7 +145,7 @@ def test_automatic_schedules_are_no_worse_than_the_handcrafted(
 
 
 @given(st.integers(1, 16), st.integers(1, 48))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 def test_v_family_memory(p: int, m: int) -> None:
     # arXiv 2405.15362 and its playground: p, (p+2)//2 and (p+4)//3 micro-batches of two chunks each
     limits = {"zb-v": 2 * p, "v-half": 2 * ((p + 2) // 2), "v-min": 2 * ((p + 4) // 3)}
@@ -156,7 +157,7 @@ def test_v_family_memory(p: int, m: int) -> None:
 
 
 @given(st.integers(3, 12), st.integers(0, 9))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 def test_v_family_bubbles_at_equal_times(p: int, more: int) -> None:
     idle = {name: longest_device(build(name, stages=p, microbatches=2 * p + more)) for name in V_FAMILY}
     assert idle["zb-v"] == 0  # arXiv 2405.15362: no bubble when F = I = W

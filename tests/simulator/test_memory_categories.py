@@ -16,6 +16,7 @@ from chimera.pipeline.schedules import build
 from chimera.pipeline.timeline import Category, Span, Timeline
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
+from tests.sizes import examples
 from tests.strategies import schedules
 
 # Even sizes: half a micro-batch, and one of two that were doubled, come out whole.
@@ -130,7 +131,7 @@ class Recount:
         return WEIGHTS * len(self.schedule.held_by(self.device))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(schedules(max_stages=4, max_microbatches=8))
 def test_every_category_equals_its_recount_at_every_moment(schedule: Schedule) -> None:
     timeline = simulate(schedule, PROFILE).timeline

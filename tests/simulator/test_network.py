@@ -34,6 +34,7 @@ from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.contention import contention
 from chimera.simulator.workload.workload import Workload
+from tests.sizes import examples
 from tests.strategies import schedules
 
 some = schedules(("gpipe", "dapple", "interleaved", "chimera", "zb-h1"), max_stages=6, max_microbatches=8)
@@ -72,7 +73,7 @@ def end_ns(schedule: Schedule, profile: Profile, width: int = 1) -> int:
     return simulate(schedule, profile, width=width).timeline.end_ns
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(some, links)
 def test_half_duplex_is_never_faster_than_full(schedule: Schedule, link: LinkCost) -> None:
     """Both directions keep their own order; sharing only adds waits to a maximum of sums."""
@@ -80,7 +81,7 @@ def test_half_duplex_is_never_faster_than_full(schedule: Schedule, link: LinkCos
     assert end_ns(schedule, sized(half, half)) >= end_ns(schedule, sized(link, link))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(some, links, st.integers(1, 3))
 def test_a_nic_for_several_devices_is_never_faster_than_no_waiting_at_all(
     schedule: Schedule, link: LinkCost, nodes: int
@@ -89,7 +90,7 @@ def test_a_nic_for_several_devices_is_never_faster_than_no_waiting_at_all(
     assert end_ns(schedule, sized(link, link, nodes, nic=True)) >= end_ns(schedule, sized(free, free, nodes))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(some, links, links, st.floats(1.0, 10.0), st.integers(0, 5000))
 def test_a_better_network_between_nodes_never_slows_a_fixed_order(
     schedule: Schedule, within: LinkCost, between: LinkCost, faster: float, more: int
@@ -102,7 +103,7 @@ def test_a_better_network_between_nodes_never_slows_a_fixed_order(
     assert end_ns(schedule, sized(within, wider, 2)) <= base <= end_ns(schedule, sized(within, longer, 2))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(some, links, links, st.booleans(), st.integers(2, 7))
 @example(build("chimera", stages=6, microbatches=1, pairs=3), LinkCost(), LinkCost(), False, 2)  # rings of twelve
 def test_time_scales_with_costs_latency_and_bytes_a_second(
@@ -120,7 +121,7 @@ def test_time_scales_with_costs_latency_and_bytes_a_second(
     assert end_ns(schedule, slow, width=2) == factor * end_ns(schedule, base, width=2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(some, links, links, st.booleans(), st.integers(1, 3), st.randoms(use_true_random=False))
 def test_names_of_devices_in_equal_nodes_do_not_matter(
     schedule: Schedule, within: LinkCost, between: LinkCost, half: bool, nodes: int, random: Random
@@ -145,7 +146,7 @@ def overlapping(crossings: list[tuple[int, int]]) -> bool:
     return any(end > start for (_, end), (start, _) in pairwise(ordered))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(some, st.integers(1, 3000), st.integers(1, 3))
 def test_nothing_is_used_by_two_messages_at_once(schedule: Schedule, latency: int, nodes: int) -> None:
     """Half duplex links within nodes, a NIC that sends and receives at once between them; all messages take as long."""
@@ -164,7 +165,7 @@ def test_nothing_is_used_by_two_messages_at_once(schedule: Schedule, latency: in
     assert not any(map(overlapping, used.values()))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(some, links, links, st.integers(1, 3), st.integers(1, 2), st.floats(1.0, 5.0))
 def test_both_engines_agree_on_nodes_and_slow_links(
     schedule: Schedule, within: LinkCost, between: LinkCost, nodes: int, width: int, factor: float

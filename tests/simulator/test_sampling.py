@@ -24,6 +24,7 @@ from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.contention import contention
 from chimera.simulator.workload.workload import Workload
+from tests.sizes import examples
 from tests.strategies import schedules
 
 PLAIN = Profile.uniform(forward=1000, backward=2000, p2p=500)
@@ -58,7 +59,7 @@ def machine(jitter: Jitter, link: LinkCost) -> Profile:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(schedules(max_stages=4, max_microbatches=6), jitters, links, st.integers(1, 2))
 def test_both_engines_give_every_draw_the_same_time(
     schedule: Schedule, jitter: Jitter, link: LinkCost, width: int

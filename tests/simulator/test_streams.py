@@ -13,6 +13,7 @@ from chimera.pipeline.errors import DeadlockError
 from chimera.pipeline.schedule import Plan, Schedule
 from chimera.pipeline.schedules import build
 from chimera.simulator import Profile, simulate
+from tests.sizes import examples
 from tests.strategies import schedules
 
 
@@ -71,7 +72,7 @@ def test_messages_that_take_no_time_hold_up_nothing() -> None:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(schedules(max_stages=5, max_microbatches=8), st.sampled_from(["early", "late"]), st.integers(0, 500))
 def test_every_schedule_finishes_and_streams_never_help(schedule: Schedule, receives: str, latency: int) -> None:
     profile = Profile.uniform(forward=100, backward=200, p2p=latency)
@@ -79,7 +80,7 @@ def test_every_schedule_finishes_and_streams_never_help(schedule: Schedule, rece
     assert held.timeline.end_ns >= simulate(schedule, profile).timeline.end_ns
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(schedules(max_stages=5, max_microbatches=8), st.integers(1, 500))
 def test_a_stream_carries_one_message_at_a_time_in_the_order_of_posting(schedule: Schedule, latency: int) -> None:
     timeline = simulate(schedule, Profile.uniform(forward=100, backward=200, p2p=latency), semantics="stream").timeline
