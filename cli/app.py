@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+import chimera
 from chimera.cli.reports.output import note
 from chimera.cli.usage import Command, is_usage_error, refusal
 from chimera.pipeline.errors import ChimeraError, UnknownNameError
@@ -65,9 +66,18 @@ app = typer.Typer(
 )
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"chimera {chimera.__version__}")
+        raise typer.Exit
+
+
 @app.callback(help=_examples_first(_HELP)["help"])
 def _everywhere(
     debug: bool = typer.Option(False, _DEBUG, help="Show a traceback when something fails; accepted anywhere."),
+    version: bool = typer.Option(
+        False, "--version", help="Say which version this is.", callback=_say_version, is_eager=True
+    ),
 ) -> None:
     """Options of every subcommand."""
 

@@ -38,7 +38,7 @@ def test_no_name_is_on_both_faces() -> None:
 
 def test_a_name_that_does_not_exist_is_refused_as_python_does() -> None:
     with pytest.raises(AttributeError, match="module 'chimera' has no attribute 'simulat'"):
-        chimera.simulat  # type: ignore[attr-defined]  # noqa: B018
+        chimera.simulat  # noqa: B018
 
 
 def test_importing_it_loads_neither_torch_nor_matplotlib_nor_a_room() -> None:

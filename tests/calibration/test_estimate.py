@@ -7,7 +7,8 @@ import pytest
 from chimera.calibration.fitting.contexts import in_place_times
 from chimera.calibration.fitting.observations import InPlace, observe
 from chimera.calibration.fitting.profile import Measurements, fit_profile
-from chimera.calibration.measuring.session import calibration_schedules, gradient_bytes
+from chimera.calibration.measuring.session import gradient_bytes
+from chimera.calibration.measuring.short_runs import calibration_schedules
 from chimera.pipeline.actions import Action, Kind, parse_action
 from chimera.pipeline.models import config_dict, layers, model_config
 from chimera.pipeline.models.partition import cut, default_partition

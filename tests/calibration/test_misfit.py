@@ -40,7 +40,7 @@ def machine(forward_ns: float, backward_ns: float, jitter: Jitter) -> Profile:
 def run(
     schedule: Schedule, factor: float, jitter: Jitter, iterations: int, seed: int, drift: float = 0.0
 ) -> list[Timeline]:
-    """Iterations on a machine that is so many times slower in this run, and by `drift` slower at its end than at its start."""
+    """Iterations on a machine so many times slower in this run, and by `drift` slower at its end than at first."""
     truth = machine(5 * MS * factor, 10 * MS * factor, jitter)
     workload = Workload(lower(schedule), truth, Durations(schedule, truth))
     rows = [row for batch in draw(workload, iterations, seed) for row in batch]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,9 @@ from chimera.pipeline.schedules import build
 PARAMETERS = sum(layer.parameters for layer in layers(model_config("mlp-tiny")))
 
 
-def asked(*schedules: Schedule, width: int = 1, **training: object) -> tuple[Job, dict[str, Schedule]]:
+def asked(*schedules: Schedule, width: int = 1, **training: Any) -> tuple[Job, dict[str, Schedule]]:
     by_name = {item.name: item for item in schedules}
-    job = check_training(by_name, Training(**training), model="mlp-tiny", microbatch_size=4, width=width)  # type: ignore[arg-type]
+    job = check_training(by_name, Training(**training), model="mlp-tiny", microbatch_size=4, width=width)
     return job, by_name
 
 
@@ -33,7 +34,7 @@ def asked(*schedules: Schedule, width: int = 1, **training: object) -> tuple[Job
         ({"dtype": "float64"}, 8),
     ],
 )
-def test_weights_gradients_and_moments_are_counted(training: dict[str, object], copies: int) -> None:
+def test_weights_gradients_and_moments_are_counted(training: dict[str, Any], copies: int) -> None:
     """Copies of four bytes: weights, gradients, AdamW's two moments or SGD's momentum; float64 has twice the bytes."""
     job, schedules = asked(build("gpipe", stages=2, microbatches=2), **training)
     assert least_held(job, job.cases[0], schedules["gpipe"]).always == 4 * copies * PARAMETERS
@@ -45,7 +46,7 @@ def test_chimera_holds_every_stage_twice_and_width_copies_everything() -> None:
 
 
 def test_activations_are_those_in_flight() -> None:
-    """One stage, one micro-batch in flight: what the model's layers keep, for each of 4 samples of 4 bytes; none if recomputed."""
+    """One stage, one micro-batch in flight: what layers keep, for 4 samples of 4 bytes; none if recomputed."""
     kept = sum(layer.activation_elements for layer in layers(model_config("mlp-tiny")))
     for options, expected in (({}, 16 * kept), ({"recompute": "all"}, 0)):
         job, schedules = asked(build("dapple", stages=1, microbatches=3, **options))

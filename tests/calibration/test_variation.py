@@ -1,6 +1,7 @@
 """Spreads that are known, drawn by the simulator, and found again in its timelines."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,7 +87,8 @@ def test_nothing_is_counted_twice() -> None:
     ("field", "truth"), [("message_spread", 0.3), ("all_reduce_spread", 0.2), ("optimizer_spread", 0.1)]
 )
 def test_what_is_no_computation_has_a_spread_of_its_own(field: str, truth: float) -> None:
-    fitted = found(Jitter(action_quantiles=(0.0,) * 33, **{field: truth}))
+    spread: dict[str, Any] = {field: truth}
+    fitted = found(Jitter(action_quantiles=(0.0,) * 33, **spread))
     assert getattr(fitted, field) == pytest.approx(truth, rel=0.15)
     others = {"message_spread", "all_reduce_spread", "optimizer_spread", "device_spread", "iteration_spread"} - {field}
     assert all(getattr(fitted, other) < 0.01 for other in others)

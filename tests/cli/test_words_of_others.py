@@ -1,4 +1,4 @@
-"""Names and lines that others wrote are shown as text: no markup, no control sequence, whatever the terminal's width."""
+"""Names and lines that others wrote are shown as text: no markup, no control sequence, however wide the terminal."""
 
 from __future__ import annotations
 

@@ -27,18 +27,18 @@ ROWS = 4
 BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 
 
-class _Python2Pickler(pickle._Pickler):  # type: ignore[name-defined, misc]
+class _Python2Pickler(pickle._Pickler):
     """Writes byte strings as Python 2 wrote its `str`, which is how the authors' files hold keys and pixels."""
 
-    dispatch: ClassVar = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)
 
     def save_python_2_string(self, text: bytes) -> None:
         short = len(text) < 256
-        self.write(
+        self.write(  # type: ignore[attr-defined]
             (pickle.SHORT_BINSTRING + bytes([len(text)]) if short else pickle.BINSTRING + struct.pack("<i", len(text)))
             + text
         )
-        self.memoize(text)
+        self.memoize(text)  # type: ignore[attr-defined]
 
     dispatch[bytes] = save_python_2_string
 

@@ -12,13 +12,13 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import chimeras, divisors
 
 from chimera.pipeline.actions import Action, Kind
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.lowering.order import Walk, walk
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import build
+from tests.strategies import chimeras, divisors
 
 
 def cost(forward: int, backward: int) -> Callable[[Action], int]:

@@ -4,6 +4,7 @@ Its parser, its validation, its lowering and its own deadlock simulation judge o
 checks judge the schedules it generates. No process is started.
 """
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,7 +51,7 @@ def torch_runtime(schedule: Schedule) -> Any:
     )
 
 
-def exportable() -> list[object]:
+def exportable() -> Sequence[object]:
     cases = []
     for item, devices, microbatches in product(catalogue(), (2, 4), (4, 8)):
         try:

@@ -7,10 +7,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from grids import NAMES
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import schedules
 
 from chimera.pipeline.actions import Kind, parse_action
 from chimera.pipeline.content import FrozenDict, canonical
@@ -21,6 +19,8 @@ from chimera.pipeline.lowering.lower import lower
 from chimera.pipeline.schedule import Plan, Schedule, require_schedule
 from chimera.pipeline.schedules import build
 from chimera.pipeline.timeline import MemoryEvent, Span, Timeline, Transfer
+from tests.grids import NAMES
+from tests.strategies import schedules
 
 PLAIN = (str, int, float, bool, type(None))
 
@@ -82,7 +82,7 @@ def test_every_field_counts(schedule: Schedule, data: st.DataObject) -> None:
             ]
         )
     )
-    changed = replace(schedule, **other)
+    changed = replace(schedule, **other)  # type: ignore[arg-type]
     assert changed != schedule and changed.digest != schedule.digest
     assert changed != schedule  # also once both digests are known
 
@@ -118,7 +118,7 @@ def test_options_cannot_be_changed_behind_a_hash() -> None:
         lambda kept: kept.setdefault("b", 1),
     ):
         with pytest.raises(TypeError, match="cannot be changed"):
-            change(schedule.options)
+            change(schedule.options)  # type: ignore[no-untyped-call]
     assert copies(schedule.options) == {"a": 1} and isinstance(copies(schedule.options), FrozenDict)
 
 

@@ -19,6 +19,7 @@ from chimera.simulator.predicting import conditions
 from chimera.simulator.predicting.recent import Recent
 from chimera.simulator.workload.structure import STRUCTURES
 from chimera.simulator.workload.workload import Workload
+from tests.sizes import examples
 
 small = st.integers(0, 2000)
 profiles = st.builds(
@@ -50,7 +51,7 @@ def forget() -> None:
     STRUCTURES.clear()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.sampled_from(SCHEDULES), st.lists(profiles, min_size=2, max_size=4), st.integers(1, 2))
 def test_one_graph_answers_for_all_costs(schedule: object, drawn: list[Profile], width: int) -> None:
     plan = lower(schedule, width=width)  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from grids import NAMES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from chimera.simulator import Prediction, Profile, load_profile, simulate
 from chimera.simulator.costs.profile import Jitter, LayerCost, LinkCost, Overheads, SizeCost, require_profile
 from chimera.simulator.costs.profile_file import shipped
 from chimera.simulator.engines.large import prediction as large
+from tests.grids import NAMES
 
 PLAIN = (str, int, float, bool, type(None))
 LINKED = Profile.uniform("1ms", "2ms", p2p="300us")
@@ -129,7 +129,7 @@ def test_a_plan_taken_literally_is_another_question_than_its_schedule() -> None:
     other = simulate(replace(plan, order=()), LINKED)
     assert other != literal
     again = copies(literal)
-    assert again == literal and again.timeline == literal.timeline  # type: ignore[attr-defined]
+    assert again == literal and again.timeline == literal.timeline
 
 
 def test_another_profile_or_condition_is_another_prediction() -> None:
