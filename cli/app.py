@@ -130,6 +130,6 @@ def _tell(error: ChimeraError, remedy: str, arguments: list[str]) -> None:
     """One line and a hint; with --debug, the traceback of what is being handled before them."""
     if _DEBUG in arguments:
         traceback.print_exc()
-    note(f"error: {error}")
+    note(f"error: {error.problem}")
     if remedy:
         note(f"hint: {remedy}")

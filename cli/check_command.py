@@ -68,7 +68,7 @@ def command(
                     "semantics": semantics.value,
                     "device": error.device,
                     "position": error.position,
-                    "reason": str(error),
+                    "reason": error.problem,
                     "remedy": error.remedy,
                 }
             )

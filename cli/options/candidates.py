@@ -56,7 +56,9 @@ def candidates(
             except ChimeraError as error:
                 if names and len(stages) == 1:
                     raise
-                left_out.append(LeftOut(item.name, depth, f"{error} ({error.remedy})" if error.remedy else str(error)))
+                left_out.append(
+                    LeftOut(item.name, depth, f"{error.problem} ({error.remedy})" if error.remedy else error.problem)
+                )
     if not schedules:
         given = f"D={','.join(map(str, stages))}, N={microbatches}"
         raise InputError(given, "no schedule admits them", left_out[0].reason if left_out else "")

@@ -31,7 +31,8 @@ _PLAINLY = {
 
 def confess(folder: Path, rank: int, error: BaseException) -> None:
     """Leaves when and why a rank failed: the first to fail is the cause, the others follow from it."""
-    reason: dict[str, Any] = {"at_ns": time.monotonic_ns(), "error": f"{type(error).__name__}: {error}"}
+    said = error.problem if isinstance(error, ChimeraError) else str(error)
+    reason: dict[str, Any] = {"at_ns": time.monotonic_ns(), "error": f"{type(error).__name__}: {said}"}
     if isinstance(error, ChimeraError):
         reason |= {"exit_status": error.exit_status, "parts": [error.given, error.derived, error.remedy]}
     with suppress(ChimeraError):  # a full disk must not hide what went wrong

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["Recompute", "recomputing", "stages_of"]
 
 from dataclasses import replace
-from types import MappingProxyType
 
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.schedule import Option, Recompute, Schedule
@@ -26,7 +25,7 @@ def recomputing(schedule: Schedule, given: Option) -> Schedule:
     else:
         found = stages_of(_numbers(given), schedule.stages)
     shown = found if isinstance(found, bool) else ",".join(map(str, found))
-    options = MappingProxyType({**schedule.options, "recompute": shown})
+    options = {**schedule.options, "recompute": shown}
     return replace(schedule, recompute=found, options=options)
 
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from chimera.pipeline.errors import ChimeraError, InputError
-from chimera.pipeline.schedule import Plan, Schedule
-from chimera.pipeline.timeline import Timeline
+from chimera.pipeline.schedule import Plan, Schedule, require_schedule
 from chimera.simulator.costs.profile import Profile
 from chimera.simulator.costs.what_if import OutOfMemory
 from chimera.simulator.memory.capacity import exceeded
@@ -34,8 +33,8 @@ _POOL_FROM_S = 2.0
 """estimated work from which starting workers is worth its time"""
 _COMPUTATION_S, _DRAWN_S = 11e-6, 3e-6
 """what a computation costs to predict, and in every draw"""
-_REMADE = ("schedule", "profile", "conditions", "source", "overlapping")
-"""fields of a prediction that its asker has, or makes when they are asked for"""
+_KEPT = ("schedule", "plan", "profile", "conditions", "source", "overlapping")
+"""fields of a prediction that its asker has, or has made when they are asked for"""
 
 
 def compare(
@@ -101,7 +100,7 @@ def _competing(
         raise InputError(f"one schedule, {schedules!r:.80}", "is not several", "give a list of schedules or of names")
     wanted = list(schedules or ())
     if wanted and not any(isinstance(each, str) for each in wanted):
-        return tuple(each for each in wanted if not isinstance(each, str)), ()
+        return tuple(map(require_schedule, wanted)), ()
     if stages is None or microbatches is None:
         missing = "stages" if stages is None else "microbatches"
         raise InputError(f"names without {missing}", "do not say how large the schedules are", f"give {missing}=8")
@@ -115,7 +114,7 @@ def _competing(
             planned += found.schedules
             left_out += found.left_out
         else:
-            planned.append(each)
+            planned.append(require_schedule(each))
     return tuple(planned), tuple(left_out)
 
 
@@ -129,14 +128,11 @@ def _check_depths(planned: Sequence[Planned], profile: Profile) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One schedule under conditions; also writes its predicted timeline down when that is asked for."""
+    """One schedule under conditions."""
 
     planned: Planned
     profile: Profile
     conditions: Conditions
-
-    def __call__(self) -> Timeline:
-        return simulate(self.planned, self.profile, self.conditions).timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +159,7 @@ def _answer(question: _Question) -> bytes:
         prediction = simulate(question.planned, question.profile, question.conditions)
         capacity = question.conditions.capacity_bytes
         exceeds = None if capacity is None else exceeded(prediction, capacity)
-        said = {each.name: getattr(prediction, each.name) for each in fields(prediction) if each.name not in _REMADE}
+        said = {each.name: getattr(prediction, each.name) for each in fields(prediction) if each.name not in _KEPT}
         overlaps = prediction.overlapping is not None
         return pickle.dumps((said, overlaps, prediction.steady_state, exceeds))
 
@@ -179,7 +175,8 @@ def _row(question: _Question, answer: bytes) -> _Row:
         schedule=_schedule(question.planned),
         profile=question.profile,
         conditions=question.conditions,
-        source=question,
+        source=None,
+        plan=question.planned if isinstance(question.planned, Plan) else None,
         overlapping=_Known(steady) if overlaps else None,
         **said,
     )

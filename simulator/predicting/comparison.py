@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import overload
 
+from chimera.pipeline.showing import Record, records_table, show_line
+from chimera.pipeline.units import format_ns
 from chimera.simulator.costs.what_if import OutOfMemory
 from chimera.simulator.draws.intervals import beats
 from chimera.simulator.predicting.competitors import LeftOut
 from chimera.simulator.predicting.prediction import Prediction
-
-Cell = str | int | float | bool | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,10 +42,12 @@ class Comparison:
         return self.predictions[place]
 
     def __repr__(self) -> str:
-        best, several = self.best, len(self.predictions) > 1
-        fastest = f"{self.labels[self.places[0]]} {'is fastest, ' if several else ''}{best.metrics.iteration_ns / 1e6:.4g} ms"
-        left_out = f"; {len(self.left_out)} left out" if self.left_out else ""
-        return f"<Comparison of {len(self.predictions)}: {fastest}{left_out}>"
+        fastest = f"{self.labels[self.places[0]]} is fastest with {format_ns(self.best.metrics.iteration_ns)}"
+        left_out = [f"{len(self.left_out)} left out"] if self.left_out else []
+        return show_line("Comparison", f"of {len(self)} schedules", [fastest, *left_out])
+
+    def _repr_html_(self) -> str:
+        return records_table("Comparison, fastest first", self.records())
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -103,37 +105,18 @@ class Comparison:
         said = (replace(each, assumptions=(*each.assumptions, *more)) for each in self.predictions)
         return replace(self, predictions=tuple(said))
 
-    def records(self) -> list[dict[str, Cell]]:
+    def records(self) -> list[Record]:
         """One flat row a prediction, fastest first, with units in the names, as a data frame takes them."""
         return [self._record(rank, place) for rank, place in enumerate(self.places, start=1)]
 
-    def _record(self, rank: int, place: int) -> dict[str, Cell]:
+    def _record(self, rank: int, place: int) -> Record:
         prediction = self.predictions[place]
-        schedule, metrics, steady = prediction.schedule, prediction.metrics, prediction.steady_state
-        peaks = [device.peak_memory_bytes for device in metrics.per_device if device.peak_memory_bytes is not None]
-        record: dict[str, Cell] = {
-            "rank": rank,
-            "label": self.labels[place],
-            "schedule": schedule.name,
-            "stages": schedule.stages,
-            "devices": schedule.devices,
-            "microbatches": schedule.microbatches,
-            "width": prediction.width,
-            "microbatch_size": prediction.microbatch_size,
-            "iteration_s": metrics.iteration_ns / 1e9,
-            "steady_iteration_s": None if steady is None else steady.iteration_ns / 1e9,
-            "lower_bound_s": prediction.lower_bound_s,
-            "bubble_ratio": metrics.bubble_ratio,
-            "utilisation": metrics.utilisation,
-            "throughput_samples_per_s": metrics.throughput_samples_per_s,
-            "peak_activations": max(prediction.peak_activations),
-            "peak_memory_bytes": max(peaks, default=None),
-            "weights_held": max(prediction.weights_copies),
-        }
-        if prediction.interval_s is not None:
-            names = ("iteration_p5_s", "iteration_p50_s", "iteration_p95_s")
-            record |= dict(zip(names, prediction.interval_s, strict=True))
+        sized = any(device.peak_memory_bytes for device in prediction.metrics.per_device)
+        record: Record = {"rank": rank, "label": self.labels[place]}
+        for own in prediction.records():
+            record |= own
+        if prediction.draws_ns is not None:
             record["beats_fastest"] = self.chance(place, self.places[0]) if rank > 1 else None
         if self.out_of_memory:
-            record["fits_capacity"] = self.out_of_memory[place] is None if any(peaks) else None
+            record["fits_capacity"] = self.out_of_memory[place] is None if sized else None
         return record

@@ -68,5 +68,4 @@ def competitors(
 
 
 def _reason(error: ChimeraError) -> str:
-    problem = ": ".join(part for part in (error.given, error.derived) if part)
-    return f"{problem} ({error.remedy})" if error.remedy else problem
+    return f"{error.problem} ({error.remedy})" if error.remedy else error.problem

@@ -75,7 +75,9 @@ def simulate(
             prediction = large_prediction(schedule, profile, asked)
         if prediction is None:
             prediction = _prediction(workload_under(schedule, profile, asked), asked, answering)
-    if isinstance(schedule, Plan) or schedule.update == "flush":
+    if isinstance(schedule, Plan):
+        return replace(prediction, plan=schedule)
+    if schedule.update == "flush":
         return prediction
     return replace(prediction, overlapping=partial(_steady_state, schedule, profile, asked, answering))
 
