@@ -71,9 +71,7 @@ class Comparison:
         schedules = [prediction.schedule for prediction in self.predictions]
         several = len({schedule.devices for schedule in schedules}) > 1
         names = [schedule.name + (f" D={schedule.devices}" if several else "") for schedule in schedules]
-        return tuple(
-            name if names.count(name) == 1 else f"{name} ({place + 1})" for place, name in enumerate(names)
-        )
+        return tuple(name if names.count(name) == 1 else f"{name} ({place + 1})" for place, name in enumerate(names))
 
     def chance(self, ours: int, theirs: int) -> float | None:
         """The share of draws in which one prediction is faster than another in the same draw; None without draws."""
@@ -92,13 +90,13 @@ class Comparison:
             return {self.labels[0]: {}}
         return table
 
+    def exceeds(self, place: int) -> OutOfMemory | None:
+        """Who runs out of memory in a prediction; None if nobody does, or no capacity was asked about."""
+        return self.out_of_memory[place] if self.out_of_memory else None
+
     def exceeding(self) -> tuple[Prediction, ...]:
         """Those that do not fit into the capacity, in their order."""
-        return tuple(
-            prediction
-            for prediction, who in zip(self.predictions, self.out_of_memory or (None,) * len(self), strict=True)
-            if who is not None
-        )
+        return tuple(each for place, each in enumerate(self.predictions) if self.exceeds(place) is not None)
 
     def assuming(self, *more: str) -> Comparison:
         """The comparison whose predictions also say this, of costs that were changed before."""
@@ -118,5 +116,5 @@ class Comparison:
         if prediction.draws_ns is not None:
             record["beats_fastest"] = self.chance(place, self.places[0]) if rank > 1 else None
         if self.out_of_memory:
-            record["fits_capacity"] = self.out_of_memory[place] is None if sized else None
+            record["fits_capacity"] = self.exceeds(place) is None if sized else None
         return record

@@ -12,7 +12,7 @@ from typing import Any
 from chimera.pipeline.errors import DeadlockError, InputError
 from chimera.pipeline.inflight import peak_activations, weights_copies
 from chimera.pipeline.lowering.lower import Receives
-from chimera.pipeline.schedule import Plan, Schedule
+from chimera.pipeline.schedule import Plan, Schedule, require_schedule
 from chimera.simulator.costs.profile import Profile
 from chimera.simulator.draws.intervals import sampled
 from chimera.simulator.draws.sampling import has_jitter
@@ -55,6 +55,7 @@ def simulate(
 
     Raises DeadlockError for a plan that cannot finish, InputError for costs that do not fit.
     """
+    require_schedule(schedule)
     asked = _asked(
         conditions,
         microbatch_size=microbatch_size,
