@@ -22,10 +22,11 @@ from chimera.simulator.memory.capacity import exceeded
 from chimera.simulator.predicting.collector import collector_paused
 from chimera.simulator.predicting.comparison import Comparison
 from chimera.simulator.predicting.competitors import Competitors, competitors
-from chimera.simulator.predicting.conditions import PLAIN, Conditions, fitted
+from chimera.simulator.predicting.conditions import PLAIN, PLANS, Conditions, fitted
 from chimera.simulator.predicting.predict import simulate
 from chimera.simulator.predicting.prediction import Prediction
 from chimera.simulator.predicting.steady_state import SteadyState, iterations_for
+from chimera.simulator.workload.structure import STRUCTURES
 
 Planned = Schedule | Plan
 OnRow = Callable[[int, Prediction], object]
@@ -165,8 +166,12 @@ def _answer(question: _Question) -> bytes:
 
 
 def _answer_elsewhere(question: bytes) -> bytes:
+    """What `_answer` says, of a question that has crossed processes; its plan is of no use to the next one."""
     with collector_paused():
-        return _answer(pickle.loads(question))
+        answer = _answer(pickle.loads(question))
+        PLANS.clear()
+        STRUCTURES.clear()
+        return answer
 
 
 def _row(question: _Question, answer: bytes) -> _Row:

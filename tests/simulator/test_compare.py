@@ -188,7 +188,7 @@ def test_conditions_and_keywords_ask_the_same() -> None:
         (["dapple"], {}, InputError, "names without stages"),
         (["dapple"], {"stages": 2}, InputError, "names without microbatches"),
         (["daple"], {"stages": 2, "microbatches": 2}, UnknownNameError, "dapple"),
-        (["chimera"], {"stages": 3, "microbatches": 2}, InputError, "chimera"),
+        (["chimera"], {"stages": 3, "microbatches": 2}, InputError, "D=3"),
         ("dapple", {"stages": 2, "microbatches": 2}, InputError, "is not several"),
         ([3], {}, InputError, "neither a schedule nor a plan"),
     ],
