@@ -29,9 +29,9 @@ _CLEARLY_NS = 500_000
 class Observation(NamedTuple):
     """One computation: how long it took, and how long after it could have started it did start.
 
-    `split` marks forwards whose backward comes as I and W, `recompute` computations of stages that recompute. `run` and `iteration` count the calls of
-    `observe` and the timelines of all of them; `turn` counts what the device had computed of this
-    stage and kind in this iteration.
+    `split` marks forwards whose backward comes as I and W, `recompute` computations of stages that
+    recompute. `run` and `iteration` count the calls of `observe` and the timelines of all of them; `turn`
+    counts what the device had computed of this stage and kind in this iteration.
     """
 
     stage: int
