@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from chimera.executor.data import Source
+from chimera.executor.data import Source, name_source
 from chimera.executor.jobs.results import durations_ns, score, timelines
 from chimera.executor.ranks.environment import is_leader
 from chimera.executor.training.train import OnStep, Paces, Training, train
@@ -197,7 +197,7 @@ def run_several(
 def _measured(schedules: Mapping[str, Schedule], training: Training, **given: Any) -> dict[str, Run]:
     results, losses = train(schedules, training, **given)
     config = model_config(given["model"])
-    data, cuts = Source(training.data, training.data_dir).named(config).name, given["partitions"] or {}
+    data, cuts = name_source(config, Source(training.data, training.data_dir)).name, given["partitions"] or {}
     return {
         label: Run(
             schedule,

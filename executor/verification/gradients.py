@@ -5,14 +5,14 @@ from __future__ import annotations
 __all__ = ["gradient_difference"]
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from chimera.executor.jobs.cases import Case, Job
 from chimera.executor.ranks.launch import launch
 from chimera.pipeline.files.schedule_file import schedule_json
-from chimera.pipeline.models import BERT, CNN, GPT, ModelConfig, config_dict
+from chimera.pipeline.models import ModelConfig, config_dict
+from chimera.pipeline.models.family import family_of
 from chimera.pipeline.schedule import Schedule
 
 _DEADLINE_S = 300.0
@@ -33,7 +33,7 @@ def gradient_difference(
     holds it whole; one sample a micro-batch. `partitions` are layers per stage of schedules of so many stages.
     """
     job = Job(
-        model=config_dict(_narrow(config)),
+        model=config_dict(family_of(config).narrow(config)),
         cases=tuple(
             Case(name, schedule_json(item), 1, width, partitions.get(item.stages)) for name, item in schedules.items()
         ),
@@ -51,13 +51,3 @@ def gradient_difference(
         deadline_s=_DEADLINE_S,
     )
     return max(float(value) for result in results for value in result.values())
-
-
-def _narrow(config: ModelConfig) -> ModelConfig:
-    match config:
-        case GPT() | BERT():
-            return replace(config, hidden=2 * config.heads, sequence=min(config.sequence, 16), positions=0)
-        case CNN():
-            return replace(config, channels=min(config.channels, 8), groups=4, image=min(config.image, 8))
-        case _:
-            return replace(config, hidden=min(config.hidden, 16))

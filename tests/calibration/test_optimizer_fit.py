@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from chimera.calibration.fitting.observations import InPlace
-from chimera.calibration.fitting.profile import Measurements, optimizer_cost
+from chimera.calibration.fitting.observations import Observations
+from chimera.calibration.fitting.profile import Measurements, fit_optimizer
 from chimera.pipeline.models import layers, model_config
 
 MODEL = model_config("cnn-tiny")
@@ -15,10 +15,10 @@ SIZES = [layer.parameters for layer in layers(MODEL)]
 
 
 def fitted(steps: Mapping[int, Sequence[int]], partition: tuple[int, ...]) -> tuple[int, float]:
-    in_place = InPlace()
-    in_place.steps.update({stage: list(times) for stage, times in steps.items()})
-    found = optimizer_cost(Measurements(MODEL, len(partition), 4, "adamw", [], in_place, partition))
-    return found.constant_ns, found.ns_per_parameter
+    observations = Observations()
+    observations.steps.update({stage: list(times) for stage, times in steps.items()})
+    cost = fit_optimizer(Measurements(MODEL, len(partition), 4, "adamw", [], observations, partition))
+    return cost.constant_ns, cost.ns_per_parameter
 
 
 def test_stages_of_unequal_size_tell_constant_and_rate_apart() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from chimera.calibration.judging.statistics import (
     Interval,
-    disturbed,
+    find_disturbed,
     median_interval,
     relative_spread,
     win_probability,
@@ -46,7 +46,7 @@ def test_relative_spread_estimates_a_normal_deviation() -> None:
 
 
 def test_disturbed_iterations_are_the_stolen_and_the_outlying() -> None:
-    assert disturbed([1.0, 1.1, 1.0, 1.7, 1.0], [0, 0, 0.05, 0, 0]) == [False, False, True, True, False]
+    assert find_disturbed([1.0, 1.1, 1.0, 1.7, 1.0], [0, 0, 0.05, 0, 0]) == [False, False, True, True, False]
 
 
 def test_win_probability_is_the_normal_one() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chimera.calibration.judging.statistics import Interval, disturbed_rounds
+from chimera.calibration.judging.statistics import Interval, find_disturbed_rounds
 from chimera.calibration.judging.validate import validate
 from chimera.calibration.judging.validation import CaseError, Figures, Validation, ValidationCase
 from chimera.calibration.measuring.session import available_cores
@@ -80,8 +80,8 @@ def test_ranking_counts_only_pairs_that_the_measurement_tells_apart() -> None:
 
 
 def test_rounds_are_set_aside_by_their_calibration_runs_alone() -> None:
-    assert disturbed_rounds({0: 1.0, 1: 1.05, 2: 1.3, 3: 1.0}) == {2}
-    assert disturbed_rounds({}) == set()
+    assert find_disturbed_rounds({0: 1.0, 1: 1.05, 2: 1.3, 3: 1.0}) == {2}
+    assert find_disturbed_rounds({}) == set()
 
 
 def test_what_validation_cannot_do_is_said(tmp_path: Path) -> None:
