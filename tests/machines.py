@@ -21,7 +21,7 @@ _TIMES = {"input": (2_600_000, 3_300_000), "hidden": (2_000_000, 3_900_000), "ou
 def stage_machine(
     forward_ns: int = 5 * MS,
     backward_ns: int = 10 * MS,
-    *split_ns: int,
+    *split_ns: int | None,
     name: str = "invented",
     size: Mapping[str, Any] | None = None,
     parameters: int = 0,
@@ -32,7 +32,7 @@ def stage_machine(
 
     `size` are further fields of its SizeCost, such as bytes; `settings` further fields of the Profile.
     """
-    cost = SizeCost(1, forward_ns, backward_ns, *split_ns, **(size or {}))
+    cost = SizeCost(1, forward_ns, backward_ns, *(*split_ns, None, None)[:2], **(size or {}))
     layer = LayerCost("stage", (cost,), parameters=parameters, parameter_bytes=4 * parameters)
     return Profile(name, (layer,), per_stage=per_stage, **settings)
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from machines import MS, stage_machine
 
 from chimera.calibration.fitting.contexts import fit_contexts
 from chimera.calibration.fitting.misfit import CalibrationRun, cross_validate
@@ -24,6 +23,7 @@ from chimera.simulator.draws.sampling import draw, drawn
 from chimera.simulator.engines.direct import engine
 from chimera.simulator.engines.times import timeline_of
 from chimera.simulator.workload.workload import Workload
+from tests.machines import MS, stage_machine
 
 OWN = tuple(np.linspace(-0.06, 0.06, 33))
 STEADY = Jitter(action_quantiles=(0.0,) * 33)

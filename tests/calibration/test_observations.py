@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from machines import MS, stage_machine
-from strategies import schedules
 
 from chimera.calibration.fitting.observations import Observation, Observations, observe
 from chimera.pipeline.actions import Kind, parse_action
@@ -16,6 +14,8 @@ from chimera.pipeline.schedules import build
 from chimera.pipeline.timeline import Span, Stream, Timeline
 from chimera.simulator import simulate
 from chimera.simulator.costs.profile import AllReduceCost, LinkCost, OptimizerCost, Overheads
+from tests.machines import MS, stage_machine
+from tests.strategies import schedules
 
 TWO_STAGES = build("gpipe", stages=2, microbatches=2)
 ONE_STAGE = build("gpipe", stages=1, microbatches=2)

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from machines import MS, stage_machine
 
 from chimera.calibration.fitting.observations import Observations, observe
 from chimera.calibration.fitting.variation import fit_jitter
@@ -17,6 +16,7 @@ from chimera.simulator.draws.sampling import draw, drawn
 from chimera.simulator.engines.direct import engine
 from chimera.simulator.engines.times import timeline_of
 from chimera.simulator.workload.workload import Workload
+from tests.machines import MS, stage_machine
 
 ITERATIONS = 200
 MACHINE = stage_machine(

@@ -78,7 +78,7 @@ def test_long_work_goes_to_a_process_a_core(monkeypatch: pytest.MonkeyPatch) -> 
             started.append(workers)
 
     monkeypatch.setattr(comparing, "ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(comparing.os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
     short = sized()
     assert not started
     monkeypatch.setattr(comparing, "_POOL_FROM_S", 0.0)
@@ -86,7 +86,7 @@ def test_long_work_goes_to_a_process_a_core(monkeypatch: pytest.MonkeyPatch) -> 
         ["gpipe", "dapple"], SIZED, EVERYTHING, stages=4, microbatches=4
     )
     assert started == [3, 2, 2]  # never more workers than rows
-    monkeypatch.setattr(comparing.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     sized()
     assert len(started) == 3
 
