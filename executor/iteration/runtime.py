@@ -26,6 +26,7 @@ from chimera.executor.iteration.updates import Updates
 from chimera.executor.ranks.clock import make_clock
 from chimera.executor.ranks.context import RankContext
 from chimera.pipeline.actions import COMMUNICATION, RECEIVES, SENDS, Action, Kind, Step
+from chimera.pipeline.grid import Grid
 from chimera.pipeline.lowering.repair import rendezvous_safe
 from chimera.pipeline.schedule import Plan
 from chimera.pipeline.soundness.batches import batch_end, channel_of
@@ -36,7 +37,8 @@ class Runtime:
 
     `shapes[s]` is the shape of one sample as it leaves stage s. The plan is turned into a list of
     calls once; an iteration walks down that list and does nothing else. `directions` are the groups
-    in which the replicas' messages travel, by replica; none: all in torch's own of all ranks. Where
+    in which the replicas' messages travel, by replica; none: all in torch's own of all ranks. Without a
+    `grid` there is one copy of the pipeline. Where
     messages go out in batches, receives are posted where the plan's global order issues their
     sends: batches that follow one another could wait in a circle otherwise.
     """
@@ -52,18 +54,19 @@ class Runtime:
         dtype: torch.dtype,
         groups: Mapping[int, Any],
         directions: Sequence[Any] = (),
-        width: int = 1,
+        grid: Grid | None = None,
         barrier: Any = None,
         clipping: Clipping | None = None,
     ) -> None:
         schedule = plan.schedule
         plan = rendezvous_safe(plan) if context.batched else plan
         self.context, self.plan, self.schedule, self.stages = context, plan, schedule, stages
-        self.device = context.rank % schedule.devices
+        grid = grid or Grid(schedule.devices)
+        copy, self.device, _ = grid.place_of(context.rank)
         self._rows, self._shapes, self._barrier = rows, shapes, barrier
         self._directions = directions or (None,) * schedule.replicas
         self._clock = make_clock(context.device)
-        self.mail = Mail(self._clock, context.rank - self.device, context.device, dtype, batched=context.batched)
+        self.mail = Mail(self._clock, grid.copy_ranks(copy), context.device, dtype, batched=context.batched)
         # PipeDream takes every micro-batch for a mini-batch of its own.
         counted = 1 if schedule.update == "pipedream" else schedule.microbatches
         self._loss_factor = counted / schedule.microbatches
@@ -77,7 +80,7 @@ class Runtime:
             self._marks,
             acknowledged=acknowledgements(plan, self.device),
             rows=rows,
-            share=1.0 / (counted * width),
+            share=1.0 / (counted * grid.width),
         )
         self.updates = Updates(stages, groups, self._clock, self._marks, clipping)
         self._program = [

@@ -49,7 +49,7 @@ def _mail(monkeypatch: pytest.MonkeyPatch, works_of: int | None = None) -> tuple
         {"__init__": lambda self, op, tensor, peer, group: vars(self).update(op=op.__name__, peer=peer)},
     )
     monkeypatch.setattr(dist, "P2POp", operation)
-    return Mail(CpuClock(), 4, torch.device("cpu"), torch.float32, batched=True), batches
+    return Mail(CpuClock(), range(4, 8), torch.device("cpu"), torch.float32, batched=True), batches
 
 
 def test_a_batch_is_one_call_in_the_order_of_the_plan_with_global_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
