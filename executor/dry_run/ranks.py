@@ -18,7 +18,7 @@ from chimera.executor.jobs.precision import precision_of
 from chimera.pipeline.grid import Grid
 from chimera.pipeline.lowering.lower import lower
 from chimera.pipeline.models import ModelConfig, layers
-from chimera.pipeline.models.partition import default_partition, explicit
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Schedule
 
 
@@ -75,7 +75,7 @@ def dry_run(
     Chimera with 128 micro-batches take some seconds.
     """
     known = layers(config)
-    cuts = default_partition(config, schedule.stages) if partition is None else explicit(partition, len(known))
+    cuts = Partition.of_model(config, schedule.stages, partition).ranges
     dtypes = precision_of(dtype, torch.device("cpu"))
     size = Size(
         lower(schedule, width=width),

@@ -29,7 +29,7 @@ from chimera.pipeline.files.schedule_json import parse_document
 from chimera.pipeline.grid import Grid, Place
 from chimera.pipeline.lowering.lower import lower
 from chimera.pipeline.models import ModelConfig, layers, model_config
-from chimera.pipeline.models.partition import cut
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Schedule
 
 _NOWHERE = Place(-1, -1)
@@ -188,7 +188,7 @@ def prepare(context: RankContext, job: Job, case: Case, groups: Groups) -> Prepa
 
 
 def _cuts(config: ModelConfig, case: Case, stages: int) -> tuple[range, ...]:
-    return cut(config, stages, case.partition)
+    return Partition.of_model(config, stages, case.partition).ranges
 
 
 def _check(context: RankContext, job: Job, case: Case, schedule: Schedule) -> None:
