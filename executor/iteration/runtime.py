@@ -28,8 +28,8 @@ from chimera.executor.ranks.context import RankContext
 from chimera.pipeline.actions import COMMUNICATION, RECEIVES, SENDS, Action, Kind, Step
 from chimera.pipeline.grid import Grid
 from chimera.pipeline.lowering.repair import rendezvous_safe
+from chimera.pipeline.rules import batch_end, channel_of
 from chimera.pipeline.schedule import Plan
-from chimera.pipeline.soundness.batches import batch_end, channel_of
 
 
 class Runtime:
@@ -126,10 +126,13 @@ class Runtime:
         while self.context.batched and position < len(row):
             end = position + 1
             if row[position].kind in COMMUNICATION:
-                end = batch_end(row, position, lambda place: channel_of(row[place], self.schedule))
+                end = batch_end(position, len(row), lambda place: self._channel(row[place]))
                 calls[end - 1] = partial(_in_turn, calls[end - 1], self.mail.flush)
             position = end
         return calls
+
+    def _channel(self, step: Step) -> tuple[int, int] | None:
+        return channel_of(step, self.schedule) if step.kind in COMMUNICATION else None
 
     def _compile(self, step: Step) -> Callable[[], None]:
         if step.is_compute:

@@ -12,7 +12,6 @@ from typing import Any
 from chimera.executor.data import Microbatch, Source, held_out, microbatch
 from chimera.executor.iteration.clipping import Clipping, counted_stages
 from chimera.executor.iteration.groups import Groups
-from chimera.executor.iteration.inspection import split
 from chimera.executor.iteration.paced import PacedStage
 from chimera.executor.iteration.runtime import Runtime
 from chimera.executor.iteration.stage import RealStage, StageWork
@@ -30,6 +29,7 @@ from chimera.pipeline.grid import Grid, Place
 from chimera.pipeline.lowering.lower import lower
 from chimera.pipeline.models import ModelConfig, layers, model_config
 from chimera.pipeline.models.partition import Partition
+from chimera.pipeline.rules import split_backwards
 from chimera.pipeline.schedule import Schedule
 
 _NOWHERE = Place(-1, -1)
@@ -173,7 +173,7 @@ class Prepared:
             loss=loss,
             recompute=schedule.recomputes(stage),
             sink=sink,
-            split=split(schedule, stage),
+            split=frozenset(key[1:] for key in split_backwards(schedule) if key[0] == stage),
         )
 
 
