@@ -159,7 +159,7 @@ def _partitions(
         each.name: layers_per_stage(text, each, model=model, profile=profile)
         for each, profile in zip(schedules, known, strict=True)
     }
-    return {name: counts for name, counts in found.items() if counts is not None}
+    return {name: partition.counts for name, partition in found.items() if partition is not None}
 
 
 def _run(

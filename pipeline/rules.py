@@ -1,19 +1,40 @@
-"""What an action needs before it can start: the one definition that every room uses."""
+"""What both worlds must agree on, said once: needs, messages, batches, split backwards, contexts."""
 
 from __future__ import annotations
 
-__all__ = ["Message", "Result", "flow_of", "message_for", "messages_from", "peer_of"]
+__all__ = [
+    "RECEIVED_AS",
+    "SENT_AS",
+    "Context",
+    "Message",
+    "Result",
+    "batch_end",
+    "channel_of",
+    "context_of",
+    "flow_of",
+    "message_for",
+    "messages_from",
+    "peer_of",
+    "receive_of",
+    "split_backwards",
+]
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.actions import Action, Kind, Step
 from chimera.pipeline.schedule import Schedule
 
 # Looking a member up in its class costs several times as much as a module's name.
 _F, _B, _I, _W = Kind.F, Kind.B, Kind.I, Kind.W
 _FORWARD, _BACKWARD = (Kind.SEND_F, Kind.RECV_F), (Kind.SEND_B, Kind.RECV_B)
+SENT_AS = {Kind.F: Kind.SEND_F, Kind.B: Kind.SEND_B, Kind.I: Kind.SEND_B}
+"""What carries the result of a computation away."""
+RECEIVED_AS = {Kind.SEND_F: (Kind.RECV_F, 1), Kind.SEND_B: (Kind.RECV_B, -1)}
+"""The receive of a send, and where its stage lies from the sender's."""
+Context = Literal["fresh", "after-backward", "own-forward", "after-another"]
+"""What a computation comes behind on its device: see `context_of`."""
 # Half the time of Action(...) and Message(...), which are made for every action that sends.
 _action: Callable[[tuple[Any, ...]], Action] = partial(tuple.__new__, Action)
 
@@ -83,6 +104,55 @@ def peer_of(action: Action, schedule: Schedule) -> int:
     if not 0 <= stage < schedule.stages:
         raise IndexError(f"{action} would cross the end of the pipeline")
     return schedule.device_of(stage, action.microbatch)
+
+
+def receive_of(send: Action) -> Action:
+    """The receive, on the device at the other end, of what a SEND sends."""
+    kind, towards = RECEIVED_AS[send.kind]
+    return _action((send.stage + towards, kind, *send[2:]))
+
+
+def channel_of(step: Step, schedule: Schedule) -> tuple[int, int]:
+    """(peer, replica) of a SEND or RECV: messages with one of them share a communicator, those of two replicas never do."""
+    assert isinstance(step, Action)
+    return peer_of(step, schedule), schedule.replica_of[step.microbatch]
+
+
+def batch_end(position: int, length: int, channel_at: Callable[[int], object | None]) -> int:
+    """Where the batch that begins with the message at `position` of a row of so many actions ends: before the first that is not its.
+
+    A batch is a maximal run of adjacent SENDs and RECVs of one channel; `channel_at(place)` is that of
+    the message at `place` (see `channel_of`), None where something else stands.
+    """
+    channel, end = channel_at(position), position + 1
+    while end < length and channel_at(end) == channel:
+        end += 1
+    return end
+
+
+def split_backwards(schedule: Schedule) -> frozenset[tuple[int, int, int]]:
+    """The (stage, micro-batch, half) whose backward comes as I and W; DualPipe has whole ones beside them."""
+    parts = (part for row in schedule.actions for action in row for part in action.parts)
+    return frozenset((part.stage, part.microbatch, part.half) for part in parts if part.kind is _W)
+
+
+def context_of(action: Step, previous: Step | None) -> Context:
+    """What `action` comes behind, `previous` being what its device computed just before (None: nothing yet).
+
+    What counts of a pair that is overlapped is its backward, which ends it. `after-backward`: a forward behind a
+    backward that let its activations go (B or W, not I). `own-forward`: a backward, or half of one, behind the
+    forward whose activations it uses, be that over two micro-batches. `after-another`: a weight gradient behind
+    neither its own input gradient nor another weight gradient. All else is `fresh`, and so is an overlapped pair.
+    """
+    if previous is None or not isinstance(action, Action):
+        return "fresh"
+    last = previous.parts[-1]
+    own = action.stage == last.stage and action.microbatch in last.microbatches
+    if action.kind is _F:
+        return "after-backward" if last.kind in (_B, _W) else "fresh"
+    if action.kind is _W:
+        return "fresh" if last.kind is _W or (own and action.half == last.half) else "after-another"
+    return "own-forward" if last.kind is _F and own else "fresh"
 
 
 def _message(

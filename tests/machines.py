@@ -32,7 +32,8 @@ def stage_machine(
 
     `size` are further fields of its SizeCost, such as bytes; `settings` further fields of the Profile.
     """
-    cost = SizeCost(1, forward_ns, backward_ns, *(*split_ns, None, None)[:2], **(size or {}))
+    backward_input_ns, backward_weight_ns = split_ns or (None, None)
+    cost = SizeCost(1, forward_ns, backward_ns, backward_input_ns, backward_weight_ns, **(size or {}))
     layer = LayerCost("stage", (cost,), parameters=parameters, parameter_bytes=4 * parameters)
     return Profile(name, (layer,), per_stage=per_stage, **settings)
 

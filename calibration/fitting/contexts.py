@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping
 from statistics import median
 from typing import NamedTuple
 
-from chimera.calibration.fitting.observations import Context, Observations
+from chimera.calibration.fitting.observations import Observations
 from chimera.pipeline.actions import Kind
+from chimera.pipeline.rules import Context
 from chimera.simulator.costs.profile import Locality
 
 _BACKWARDS = (Kind.B, Kind.I)
@@ -113,10 +114,4 @@ def _ratio(medians: dict[_Case, float], pairs: dict[_Case, _Case]) -> float:
 
 
 def _advantage(locality: Locality, case: _Case) -> float:
-    factors = {
-        "fresh": 1.0,
-        "after-backward": locality.forward_after_backward,
-        "own-forward": locality.backward_after_own_forward,
-        "after-another": locality.weight_after_another,
-    }
-    return factors[case.context] * (locality.forward_for_split if case.split else 1.0)
+    return locality.factor(case.context) * (locality.forward_for_split if case.split else 1.0)

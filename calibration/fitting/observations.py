@@ -6,7 +6,7 @@ word belongs to short runs through the executor. Everything here reads measured 
 
 from __future__ import annotations
 
-__all__ = ["Context", "Observations", "Observation", "observe"]
+__all__ = ["Observation", "Observations", "observe"]
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from chimera.pipeline.actions import Action, Kind
-from chimera.pipeline.rules import message_for
+from chimera.pipeline.rules import Context, context_of, message_for, split_backwards
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.timeline import Span, Timeline
 
-Context = Literal["fresh", "after-backward", "own-forward", "after-another"]
-"""What the device did before: see `chimera.simulator.costs.profile.Locality`."""
 Start = Literal["waited", "ready", "unclear", "first"]
 """Whether a message made the action wait, was long there, or came at about the right time."""
 _PRODUCER = {Kind.F: (-1, (Kind.F,)), Kind.B: (1, (Kind.B, Kind.I)), Kind.I: (1, (Kind.B, Kind.I))}
@@ -80,10 +78,10 @@ def observe(
     `gradient_bytes[stage]` is what an all-reduce of that stage carries.
     """
     group = schedule.replicas * width
+    split = {key[:2] for key in split_backwards(schedule)}
     for timeline in timelines:
         rows = [timeline.of_device(device) for device in range(timeline.devices)]
         ends = {part: span.end_ns for row in rows for span in row for part in span.action.parts}
-        split = {(part.stage, part.microbatch) for part in ends if part.kind is Kind.W}
         for device, row in enumerate(rows):
             observations.actions += [
                 seen._replace(device=device, iteration=observations.iterations, run=observations.runs)
@@ -103,7 +101,8 @@ def _observe_row(
     for span in row:
         if isinstance(action := span.action, Action):
             start, delay = _start(schedule, span, before, ends)
-            context, duration = _context(action, before), span.end_ns - span.start_ns
+            context = context_of(action, None if before is None else before.action)
+            duration = span.end_ns - span.start_ns
             prepares = action.kind is Kind.F and (action.stage, action.microbatch) in split
             observed.append(
                 Observation(
@@ -122,20 +121,6 @@ def _observe_row(
             done[action[:2]] += 1
         before = span
     return observed
-
-
-def _context(action: Action, before: Span | None) -> Context:
-    if before is None:
-        return "fresh"
-    previous = before.action.parts[-1]
-    if action.kind is Kind.F and previous.kind in (Kind.B, Kind.W):
-        return "after-backward"
-    own = (action.stage, action.microbatch) == (previous.stage, previous.microbatch)
-    if action.kind is Kind.W and previous.kind is not Kind.W and not own:
-        return "after-another"
-    if action.kind in (Kind.B, Kind.I) and previous.kind is Kind.F and own:
-        return "own-forward"
-    return "fresh"
 
 
 def _start(schedule: Schedule, span: Span, before: Span | None, ends: dict[Action, int]) -> tuple[Start, int]:

@@ -28,7 +28,7 @@ from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.files.provenance import machine, provenance
 from chimera.pipeline.metrics import measure
 from chimera.pipeline.models import ModelConfig, layers, model_config
-from chimera.pipeline.models.partition import chosen, default_partition
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import build
 from chimera.pipeline.steady import steady_iteration_ns
@@ -67,7 +67,7 @@ def validate(
     The ranks run calibration and judged iterations in turns for about `budget_s` seconds, on `width`
     copies of the pipeline. With compute "paced", for more ranks than cores, every stage sleeps for
     the costs of `pace`, or of a calibration on as many ranks as there are cores; messages,
-    all-reduces, order and memory are real. `partition` is one as `chimera.pipeline.models.partition.chosen` takes it,
+    all-reduces, order and memory are real. `partition` is one as `chimera.pipeline.models.partition.Partition.of` takes it,
     for calibration and judged runs alike where the number of stages is the same. Raises InputError for arguments that do not fit,
     RunError when a rank fails.
     """
@@ -133,7 +133,7 @@ def check_validation(
     for each in names:
         schedule = each if isinstance(each, Schedule) else build(each, stages=stages, microbatches=microbatches)
         found[schedule.name] = schedule
-        default_partition(config, schedule.stages)
+        Partition.default(config, schedule.stages)
     check_source(config, source)
     check_measuring(microbatch_size, budget_s)
     if width < 1:
@@ -151,7 +151,7 @@ def _partitions(config: ModelConfig, text: str | None, schedules: Mapping[str, S
         return {}
     costs = [layer.forward_flops for layer in layers(config)]
     depths = {item.stages for item in schedules.values()}
-    return {stages: tuple(map(len, chosen(text, costs, stages))) for stages in sorted(depths)}
+    return {stages: Partition.of(text, costs, stages).counts for stages in sorted(depths)}
 
 
 def _own_pace(config: SessionConfig, on_progress: OnProgress | None) -> Profile:

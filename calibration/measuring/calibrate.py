@@ -10,7 +10,7 @@ from chimera.calibration.measuring.session import OnProgress, SessionConfig, run
 from chimera.executor.data import Source, check_source
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.models import model_config
-from chimera.pipeline.models.partition import default_partition
+from chimera.pipeline.models.partition import Partition
 from chimera.simulator.costs.profile import Profile
 
 _PIPELINED_SHARE = 0.6
@@ -54,7 +54,7 @@ def check_calibration(
     if device != "cpu":
         raise InputError(f"device {device!r}", "calibration has only ever run on the CPU", "use --device cpu")
     config = model_config(model)
-    default_partition(config, stages)
+    Partition.default(config, stages)
     check_source(config, source)
     check_measuring(microbatch_size, budget_s)
 

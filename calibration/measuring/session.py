@@ -31,6 +31,7 @@ from chimera.executor.ranks.launch import launch
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.files.provenance import provenance
 from chimera.pipeline.files.schedule_file import schedule_json
+from chimera.pipeline.grid import Grid
 from chimera.pipeline.models import ModelConfig, config_dict, layers
 from chimera.pipeline.models.partition import cut
 from chimera.pipeline.schedule import Schedule
@@ -210,7 +211,8 @@ def _fit(
 def _peaks(results: Sequence[Mapping[str, Any]], label: str, devices: int) -> tuple[int, ...]:
     """Per device, the largest of the peaks of its data-parallel copies; a rank beyond them has none."""
     peaks = [result["peak_memory_bytes"].get(label, 0) for result in results]
-    return tuple(max(peaks[device::devices]) for device in range(devices))
+    grid = Grid.of_ranks(devices, len(peaks))
+    return tuple(max(peaks[rank] for rank in grid.ranks_of([device])) for device in range(devices))
 
 
 def _provenance(config: SessionConfig, kept: Mapping[str, Kept]) -> dict[str, object]:

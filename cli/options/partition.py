@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from chimera.pipeline.errors import InputError
-from chimera.pipeline.models.partition import chosen
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ PARTITION = typer.Option(
 
 def layers_per_stage(
     text: str | None, schedule: Schedule, *, model: str | None = None, profile: Profile | None = None
-) -> tuple[int, ...] | None:
+) -> Partition | None:
     """The numbers of layers that --partition means for a schedule; None where it is not given.
 
     What is balanced are the costs that the profile measured, or without one the model's forward
@@ -32,7 +32,7 @@ def layers_per_stage(
     """
     if text is None:
         return None
-    return tuple(len(cut) for cut in chosen(text, _costs(text, model, profile), schedule.stages))
+    return Partition.of(text, _costs(text, model, profile), schedule.stages)
 
 
 def _costs(text: str, model: str | None, profile: Profile | None) -> list[int]:

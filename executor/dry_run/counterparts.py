@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from chimera.executor.iteration.mail import Handed
 from chimera.pipeline.errors import RunError
+from chimera.pipeline.grid import Grid
 from chimera.pipeline.schedule import Schedule
 
 
@@ -30,12 +31,12 @@ def refuse_mismatch(handed: Sequence[Sequence[Handed]]) -> None:
             raise RunError(f"{len(sent)} messages {where}", f"rank {target} receives {len(received)}")
 
 
-def refuse_reductions(schedule: Schedule, width: int, all_reduces: Sequence[Sequence[int]]) -> None:
+def refuse_reductions(schedule: Schedule, grid: Grid, all_reduces: Sequence[Sequence[int]]) -> None:
     """Raises RunError unless the members of each group launch its all-reduces (stages, by rank) in one order."""
     launched: dict[tuple[int, ...], dict[int, list[int]]] = defaultdict(dict)
     for stage in range(schedule.stages):
         devices = schedule.replica_devices(stage)
-        members = tuple(copy * schedule.devices + device for copy in range(width) for device in devices)
+        members = grid.replica_ranks(schedule, stage)
         for rank in members:
             launched[members].setdefault(
                 rank, [other for other in all_reduces[rank] if schedule.replica_devices(other) == devices]

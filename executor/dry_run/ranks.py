@@ -15,9 +15,10 @@ import torch
 from chimera.executor.dry_run.counterparts import refuse_mismatch, refuse_reductions
 from chimera.executor.dry_run.walk import Size, Walked, walk
 from chimera.executor.jobs.precision import precision_of
+from chimera.pipeline.grid import Grid
 from chimera.pipeline.lowering.lower import lower
 from chimera.pipeline.models import ModelConfig, layers
-from chimera.pipeline.models.partition import default_partition, explicit
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Schedule
 
 
@@ -74,21 +75,21 @@ def dry_run(
     Chimera with 128 micro-batches take some seconds.
     """
     known = layers(config)
-    cuts = default_partition(config, schedule.stages) if partition is None else explicit(partition, len(known))
+    cuts = Partition.of_model(config, schedule.stages, partition).ranges
     dtypes = precision_of(dtype, torch.device("cpu"))
     size = Size(
         lower(schedule, width=width),
         tuple(known[cut[-1]].boundary_shape for cut in cuts),
         tuple(sum(known[index].parameters for index in cut) for cut in cuts),
         microbatch_size,
-        width,
+        Grid(schedule.devices, width),
         dtypes,
         batched,
     )
     with tempfile.TemporaryDirectory() as folder:
         walked = [walk(size, rank, Path(folder)) for rank in range(size.ranks)]
     refuse_mismatch([rank.handed for rank in walked])
-    refuse_reductions(schedule, width, [rank.all_reduces for rank in walked])
+    refuse_reductions(schedule, size.grid, [rank.all_reduces for rank in walked])
     summaries = tuple(_summary(size, rank, each) for rank, each in enumerate(walked))
     return DryRun(
         schedule.name,
@@ -108,7 +109,7 @@ def _summary(size: Size, rank: int, walked: Walked) -> RankSummary:
     per_parameter = torch.empty(0, dtype=size.dtypes.weights).element_size()
     parameters = sum(size.parameters[stage] for stage in walked.stages)
     reduced = sum(size.parameters[stage] for stage in walked.all_reduces) * per_parameter
-    actions = len(size.plan.actions[rank % size.plan.schedule.devices])
+    actions = len(size.plan.actions[size.grid.place_of(rank).device])
     return RankSummary(
         rank,
         actions,

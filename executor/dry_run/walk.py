@@ -22,6 +22,7 @@ from chimera.executor.iteration.runtime import Runtime
 from chimera.executor.jobs.precision import Precision
 from chimera.executor.ranks.context import RankContext
 from chimera.executor.ranks.progress import Progress
+from chimera.pipeline.grid import Grid
 from chimera.pipeline.schedule import Plan
 
 _CPU = torch.device("cpu")
@@ -35,30 +36,27 @@ class Size:
     shapes: tuple[tuple[int, ...], ...]
     parameters: tuple[int, ...]
     rows: int
-    width: int
+    grid: Grid
     dtypes: Precision
     batched: bool
 
     @property
     def ranks(self) -> int:
         """Of all copies of the pipeline."""
-        return self.plan.schedule.devices * self.width
+        return self.grid.gpus
 
 
 class Walked:
     """One rank that has walked through its program: what it handed to torch, and its all-reduces in order."""
 
     def __init__(self, size: Size, rank: int, folder: Path) -> None:
-        schedule, width = size.plan.schedule, size.width
+        schedule, grid, place = size.plan.schedule, size.grid, size.grid.place_of(rank)
         progress = Progress(folder / "action")
         context = RankContext(rank, size.ranks, _CPU, folder, progress, pinned=False, batched=size.batched)
         groups = Groups(_CPU)
-        by_stage, directions = (
-            groups.of_stages(schedule, width),
-            groups.of_directions(schedule, width, rank // schedule.devices),
-        )
-        everyone = groups.of(range(size.ranks))
-        self.stages = schedule.stages_on(rank % schedule.devices)
+        by_stage, directions = groups.of_stages(schedule, grid), groups.of_directions(schedule, grid, place.copy)
+        everyone = groups.of(grid.ranks)
+        self.stages = schedule.stages_on(place.device)
         shells = {stage: self._shell(size, stage) for stage in self.stages}
         runtime = Runtime(
             context,
@@ -69,7 +67,7 @@ class Walked:
             dtype=size.dtypes.messages,
             groups=by_stage,
             directions=directions,
-            width=width,
+            grid=grid,
             barrier=everyone,
         )
         self.handed = runtime.mail.handed = []

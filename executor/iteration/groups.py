@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from chimera.pipeline.grid import Grid
 from chimera.pipeline.schedule import Schedule
 
 
@@ -39,34 +40,28 @@ class Groups:
                 dist.all_reduce(torch.zeros(1, device=self._device), group=group)
         return self._known[members]
 
-    def of_stages(self, schedule: Schedule, width: int) -> dict[int, Any]:
+    def of_stages(self, schedule: Schedule, grid: Grid) -> dict[int, Any]:
         """Per stage that has several replicas (2f x W of them): the group that all-reduces its gradient."""
-        found = {}
-        for stage in range(schedule.stages):
-            devices = schedule.replica_devices(stage)
-            members = [copy * schedule.devices + device for copy in range(width) for device in devices]
-            if len(members) > 1:
-                found[stage] = self.of(members)
-        return found
+        members = {stage: grid.replica_ranks(schedule, stage) for stage in range(schedule.stages)}
+        return {stage: self.of(ranks) for stage, ranks in members.items() if len(ranks) > 1}
 
-    def of_directions(self, schedule: Schedule, width: int, copy: int) -> list[Any]:
+    def of_directions(self, schedule: Schedule, grid: Grid, copy: int | None) -> list[Any]:
         """Per replica, the group in which its messages travel in a copy of the pipeline; None is torch's own.
 
         Where only one replica sends anything, torch's own serves. Collective over all ranks of the
-        launch, also those outside the `width` copies.
+        launch, also those outside the grid, which are in no copy.
         """
-        found: list[Any] = [None] * schedule.replicas
+        directions: list[Any] = [None] * schedule.replicas
         sending = [replica for replica, row in enumerate(schedule.placement) if len(set(row)) > 1]
         if len(sending) < 2:
-            return found
-        for other in range(width):
+            return directions
+        for other in range(grid.width):
             for number, replica in enumerate(sending):
-                group = self._direction(
-                    number, [other * schedule.devices + device for device in schedule.placement[replica]]
-                )
+                row = schedule.placement[replica]
+                group = self._direction(number, [grid.rank_of(device, other) for device in row])
                 if other == copy:
-                    found[replica] = group
-        return found
+                    directions[replica] = group
+        return directions
 
     def warm_up_messages(self, members: Sequence[int] | None = None, group: Any = None) -> None:
         """One element from every member (None: every rank) to every other, before anything is timed.

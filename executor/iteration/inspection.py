@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Piece", "extents", "halved", "message_of", "pieces_of", "split"]
+__all__ = ["Piece", "extents", "halved", "message_of", "pieces_of"]
 
 from typing import NamedTuple
 
@@ -35,12 +35,6 @@ def halved(schedule: Schedule, device: int) -> frozenset[tuple[int, int]]:
     return frozenset(
         (part.stage, part.microbatch) for action in schedule.actions[device] for part in action.parts if part.half >= 0
     )
-
-
-def split(schedule: Schedule, stage: int) -> frozenset[tuple[int, int]]:
-    """The keys (see `Piece.key`) of a stage whose backward comes as I and W; DualPipe has full ones beside them."""
-    parts = (part for row in schedule.actions for action in row for part in action.parts)
-    return frozenset((part.microbatch, part.half) for part in parts if part.stage == stage and part.kind is Kind.W)
 
 
 def extents(action: Action, rows: int) -> list[tuple[int, int]]:

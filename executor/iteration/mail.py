@@ -10,7 +10,7 @@ from __future__ import annotations
 
 __all__ = ["Handed", "Mail", "Received"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -64,7 +64,7 @@ class _Message:
 
 
 class Mail:
-    """Point-to-point messages of a rank; `base` is the global rank of device 0 of its pipeline copy.
+    """Point-to-point messages of a rank; `ranks[device]` are those of its own copy of the pipeline.
 
     A message travels in the process `group` that it is given, None being torch's own of all ranks;
     both of its ends name the same one. With `batched`, what is posted and sent goes out with the
@@ -74,9 +74,9 @@ class Mail:
     """
 
     def __init__(
-        self, clock: Clock, base: int, device: torch.device, dtype: torch.dtype, *, batched: bool = False
+        self, clock: Clock, ranks: Sequence[int], device: torch.device, dtype: torch.dtype, *, batched: bool = False
     ) -> None:
-        self._clock, self._base, self._device, self._dtype = clock, base, device, dtype
+        self._clock, self._ranks, self._device, self._dtype = clock, ranks, device, dtype
         self._batched, self._batches = batched, 0
         self._batch: list[_Message] = []
         self._before: list[_Message] = []
@@ -91,7 +91,7 @@ class Mail:
     def post(self, receive: Action, source: int, shape: tuple[int, ...], group: Any = None) -> None:
         """Posts a receive of `shape` from device `source`."""
         tensor = torch.empty(shape, dtype=self._dtype, device=self._device)
-        self._posted[receive] = message = _Message(receive, False, tensor, self._base + source, group)
+        self._posted[receive] = message = _Message(receive, False, tensor, self._ranks[source], group)
         self._hand(message)
         message.posted = self._clock.mark()
 
@@ -100,7 +100,7 @@ class Mail:
         message = self._posted.pop(receive)
         needed = self._clock.mark()
         message.wait()
-        source, size = message.peer - self._base, message.tensor.nbytes
+        source, size = self._ranks.index(message.peer), message.tensor.nbytes
         self.received.append(Received(receive, source, size, message.posted, self._clock.mark(), needed))
         return message.tensor
 
@@ -110,7 +110,7 @@ class Mail:
         `receive` names the message: the peer's receive action.
         """
         self.sent.append((receive, self._clock.mark()))
-        self._unfinished[receive] = message = _Message(receive, True, tensor.contiguous(), self._base + target, group)
+        self._unfinished[receive] = message = _Message(receive, True, tensor.contiguous(), self._ranks[target], group)
         self._hand(message)
 
     def flush(self) -> None:

@@ -26,9 +26,10 @@ from chimera.executor.iteration.updates import Updates
 from chimera.executor.ranks.clock import make_clock
 from chimera.executor.ranks.context import RankContext
 from chimera.pipeline.actions import COMMUNICATION, RECEIVES, SENDS, Action, Kind, Step
+from chimera.pipeline.grid import Grid
 from chimera.pipeline.lowering.repair import rendezvous_safe
+from chimera.pipeline.rules import batch_end, channel_of
 from chimera.pipeline.schedule import Plan
-from chimera.pipeline.soundness.batches import batch_end, channel_of
 
 
 class Runtime:
@@ -36,7 +37,8 @@ class Runtime:
 
     `shapes[s]` is the shape of one sample as it leaves stage s. The plan is turned into a list of
     calls once; an iteration walks down that list and does nothing else. `directions` are the groups
-    in which the replicas' messages travel, by replica; none: all in torch's own of all ranks. Where
+    in which the replicas' messages travel, by replica; none: all in torch's own of all ranks. Without a
+    `grid` there is one copy of the pipeline. Where
     messages go out in batches, receives are posted where the plan's global order issues their
     sends: batches that follow one another could wait in a circle otherwise.
     """
@@ -52,18 +54,19 @@ class Runtime:
         dtype: torch.dtype,
         groups: Mapping[int, Any],
         directions: Sequence[Any] = (),
-        width: int = 1,
+        grid: Grid | None = None,
         barrier: Any = None,
         clipping: Clipping | None = None,
     ) -> None:
         schedule = plan.schedule
         plan = rendezvous_safe(plan) if context.batched else plan
         self.context, self.plan, self.schedule, self.stages = context, plan, schedule, stages
-        self.device = context.rank % schedule.devices
+        grid = grid or Grid(schedule.devices)
+        copy, self.device, _ = grid.place_of(context.rank)
         self._rows, self._shapes, self._barrier = rows, shapes, barrier
         self._directions = directions or (None,) * schedule.replicas
         self._clock = make_clock(context.device)
-        self.mail = Mail(self._clock, context.rank - self.device, context.device, dtype, batched=context.batched)
+        self.mail = Mail(self._clock, grid.copy_ranks(copy), context.device, dtype, batched=context.batched)
         # PipeDream takes every micro-batch for a mini-batch of its own.
         counted = 1 if schedule.update == "pipedream" else schedule.microbatches
         self._loss_factor = counted / schedule.microbatches
@@ -77,7 +80,7 @@ class Runtime:
             self._marks,
             acknowledged=acknowledgements(plan, self.device),
             rows=rows,
-            share=1.0 / (counted * width),
+            share=1.0 / (counted * grid.width),
         )
         self.updates = Updates(stages, groups, self._clock, self._marks, clipping)
         self._program = [
@@ -123,10 +126,13 @@ class Runtime:
         while self.context.batched and position < len(row):
             end = position + 1
             if row[position].kind in COMMUNICATION:
-                end = batch_end(row, position, lambda place: channel_of(row[place], self.schedule))
+                end = batch_end(position, len(row), lambda place: self._channel(row[place]))
                 calls[end - 1] = partial(_in_turn, calls[end - 1], self.mail.flush)
             position = end
         return calls
+
+    def _channel(self, step: Step) -> tuple[int, int] | None:
+        return channel_of(step, self.schedule) if step.kind in COMMUNICATION else None
 
     def _compile(self, step: Step) -> Callable[[], None]:
         if step.is_compute:

@@ -36,7 +36,7 @@ def evaluate(item: Prepared, batch: Microbatch) -> Score:
     The stages of the first replica in the first copy of the pipeline work one after the other,
     without gradients. Collective over the ranks of the case, in the sense that each does its part.
     """
-    if item.copy:
+    if item.place.copy:
         return Score()
     scores = [
         _chunk(item, Microbatch(inputs, targets))
@@ -51,14 +51,14 @@ def _chunk(item: Prepared, batch: Microbatch) -> Score:
     row = item.schedule.placement[0]
     value = batch.inputs.to(item.context.device)
     for stage, device in enumerate(row):
-        if device == item.device:
+        if device == item.place.device:
             if stage and row[stage - 1] != device:
                 shape = (len(batch.inputs), *item.boundary(stage - 1))
-                value = _receive(item, row[stage - 1], shape)
+                value = _receive(item, item.grid.rank_of(row[stage - 1]), shape)
             value = item.runtime.stages[stage].weights.newest.module(value)
             if stage + 1 < len(row) and row[stage + 1] != device:
-                dist.send(value.contiguous(), row[stage + 1])
-    return _score(item, value, batch.targets.to(item.context.device)) if row[-1] == item.device else Score()
+                dist.send(value.contiguous(), item.grid.rank_of(row[stage + 1]))
+    return _score(item, value, batch.targets.to(item.context.device)) if row[-1] == item.place.device else Score()
 
 
 def _receive(item: Prepared, source: int, shape: tuple[int, ...]) -> Tensor:

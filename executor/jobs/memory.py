@@ -13,7 +13,7 @@ from chimera.executor.ranks.memory_room import available_bytes
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.inflight import peak_activations
 from chimera.pipeline.models import config_dict, layers, model_config
-from chimera.pipeline.models.partition import cut
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.setting import STATE_BYTES
 from chimera.pipeline.units import format_bytes
@@ -65,7 +65,7 @@ def least_held(job: Job, case: Case, schedule: Schedule) -> Held:
     activations of paced stages, whose size is the profile's.
     """
     config = model_config(job.model)
-    described, cuts = layers(config), cut(config, schedule.stages, case.partition)
+    described, cuts = layers(config), Partition.of_model(config, schedule.stages, case.partition).ranges
     size, copies = _BYTES.get(job.dtype, 4), 2 + int(STATE_BYTES[job.optimizer]) // 4 + (job.momentum > 0)
     always = in_flight = 0
     for device, peak in enumerate(peak_activations(schedule)):

@@ -12,7 +12,6 @@ from typing import Any
 from chimera.executor.data import Microbatch, Source, held_out, microbatch
 from chimera.executor.iteration.clipping import Clipping, counted_stages
 from chimera.executor.iteration.groups import Groups
-from chimera.executor.iteration.inspection import split
 from chimera.executor.iteration.paced import PacedStage
 from chimera.executor.iteration.runtime import Runtime
 from chimera.executor.iteration.stage import RealStage, StageWork
@@ -26,42 +25,47 @@ from chimera.executor.modules.deferral import Sink
 from chimera.executor.ranks.context import RankContext
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.files.schedule_json import parse_document
+from chimera.pipeline.grid import Grid, Place
 from chimera.pipeline.lowering.lower import lower
 from chimera.pipeline.models import ModelConfig, layers, model_config
-from chimera.pipeline.models.partition import cut
+from chimera.pipeline.models.partition import Partition
+from chimera.pipeline.rules import split_backwards
 from chimera.pipeline.schedule import Schedule
+
+_NOWHERE = Place(-1, -1)
 
 
 class Prepared:
-    """One case on one rank; `active` is false on a rank that the case leaves idle."""
+    """One case on one rank; `active` is false on a rank that the case leaves idle: it has no place in the grid."""
 
     def __init__(self, context: RankContext, job: Job, case: Case, schedule: Schedule, cuts: tuple[range, ...]) -> None:
         self.context, self.job, self.case, self.schedule, self.cuts = context, job, case, schedule, cuts
         self.config, self.precision = model_config(job.model), precision_of(job.dtype, context.device)
         self.dtype, self.source = self.precision.weights, Source(job.data, job.data_dir)
-        self.active = context.rank < schedule.devices * case.width
-        self.device, self.copy = context.rank % schedule.devices, context.rank // schedule.devices
+        self.grid = Grid(schedule.devices, case.width)
+        self.active = context.rank in self.grid.ranks
+        self.place = self.grid.place_of(context.rank) if self.active else _NOWHERE
         self.count = 0
         self.runtime: Runtime
 
     def build(self, groups: Groups) -> None:
         """Builds stages and runtime. Collective: idle ranks take part in making the groups."""
-        schedule, width = self.schedule, self.case.width
-        by_stage, directions = groups.of_stages(schedule, width), groups.of_directions(schedule, width, self.copy)
-        everyone = groups.of(range(schedule.devices * width))
+        schedule, grid = self.schedule, self.grid
+        by_stage, directions = groups.of_stages(schedule, grid), groups.of_directions(schedule, grid, self.place.copy)
+        everyone = groups.of(grid.ranks)
         if not self.active:
             return
-        stages = {stage: self._stage(stage) for stage in schedule.stages_on(self.device)}
+        stages = {stage: self._stage(stage) for stage in schedule.stages_on(self.place.device)}
         self.runtime = Runtime(
             self.context,
-            lower(schedule, width=width),
+            lower(schedule, width=grid.width),
             stages,
             rows=self.case.microbatch_size,
             shapes=[self.boundary(stage) for stage in range(schedule.stages)],
             dtype=self.precision.messages,
             groups=by_stage,
             directions=directions,
-            width=width,
+            grid=grid,
             barrier=everyone,
             clipping=self._clipping(stages, everyone),
         )
@@ -72,7 +76,7 @@ class Prepared:
 
     def labels(self) -> dict[str, Any]:
         """What a journal line says of its case, so that it can be read without the rest of the run."""
-        return {"ranks": self.schedule.devices * self.case.width, "compute": "paced" if self.case.pace else "real"}
+        return {"ranks": self.grid.gpus, "compute": "paced" if self.case.pace else "real"}
 
     def batch(self) -> list[Microbatch]:
         """The micro-batches of this rank's copy in iteration `count`."""
@@ -88,7 +92,7 @@ class Prepared:
                 dtype=self.dtype,
                 source=self.source,
             )
-            for number in range(self.copy * count, (self.copy + 1) * count)
+            for number in range(self.place.copy * count, (self.place.copy + 1) * count)
         )
         return [Microbatch(*(tensor.to(self.context.device) for tensor in item)) for item in found]
 
@@ -131,7 +135,10 @@ class Prepared:
         limit = self.job.clip_norm
         if limit is None:
             return None
-        counted = [stages[stage].weights.gradient for stage in counted_stages(self.schedule, self.device, self.copy)]
+        counted = [
+            stages[stage].weights.gradient
+            for stage in counted_stages(self.schedule, self.place.device, self.place.copy)
+        ]
         return Clipping(limit, [stage.weights.gradient for stage in stages.values()], counted, everyone)
 
     def _stage(self, stage: int) -> StageWork:
@@ -166,7 +173,7 @@ class Prepared:
             loss=loss,
             recompute=schedule.recomputes(stage),
             sink=sink,
-            split=split(schedule, stage),
+            split=frozenset(key[1:] for key in split_backwards(schedule) if key[0] == stage),
         )
 
 
@@ -181,12 +188,12 @@ def prepare(context: RankContext, job: Job, case: Case, groups: Groups) -> Prepa
 
 
 def _cuts(config: ModelConfig, case: Case, stages: int) -> tuple[range, ...]:
-    return cut(config, stages, case.partition)
+    return Partition.of_model(config, stages, case.partition).ranges
 
 
 def _check(context: RankContext, job: Job, case: Case, schedule: Schedule) -> None:
     check_case(job, case, schedule)
-    ranks = schedule.devices * case.width
+    ranks = Grid(schedule.devices, case.width).gpus
     if ranks > context.ranks:
         raise InputError(
             f"case {case.label!r} of {schedule.devices} devices x width {case.width}",

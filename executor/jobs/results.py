@@ -10,6 +10,7 @@ from typing import Any
 
 from chimera.executor.jobs.journal import read_journal
 from chimera.pipeline.actions import parse_action
+from chimera.pipeline.grid import Grid
 from chimera.pipeline.timeline import Source, Span, Timeline, Transfer
 
 _Record = Mapping[str, Any]
@@ -27,9 +28,9 @@ def timelines(results: Sequence[_Record], label: str, *, copy: int = 0) -> list[
     source: Source = "paced" if results[0]["compute"][label] == "paced" else "measured"
     rows = [result["cases"][label] for result in results if result["cases"][label]]
     peaks = tuple(result["peak_memory_bytes"].get(label, 0) for result in results)
-    mine = slice(copy * devices, (copy + 1) * devices)
+    mine = Grid.of_ranks(devices, len(rows)).copy_ranks(copy) if rows else ()
     return [
-        _merge([row[i] for row in rows], mine, source, label, peaks[mine] if any(peaks) else ())
+        _merge([row[i] for row in rows], mine, source, label, tuple(peaks[rank] for rank in mine) if any(peaks) else ())
         for i in range(min(map(len, rows), default=0))
         if all("spans" in row[i] for row in rows)
     ]
@@ -80,10 +81,12 @@ def partial_results(output: Path, ranks: int, devices: Mapping[str, int]) -> lis
     return found
 
 
-def _merge(records: Sequence[_Record], mine: slice, source: Source, label: str, peaks: tuple[int, ...]) -> Timeline:
+def _merge(
+    records: Sequence[_Record], mine: Sequence[int], source: Source, label: str, peaks: tuple[int, ...]
+) -> Timeline:
     zero = min(record["begin_ns"] for record in records)
     end = max(record["end_ns"] for record in records) - zero
-    own = records[mine]
+    own = [records[rank] for rank in mine]
     sent = {(device, name): at for device, record in enumerate(own) for name, at in record["sent"].items()}
     spans = [
         Span(device, stream, parse_action(name), start - zero, stop - zero)

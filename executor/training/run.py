@@ -22,7 +22,7 @@ from chimera.pipeline.files.timeline_file import write_timeline
 from chimera.pipeline.files.trace import save_trace
 from chimera.pipeline.metrics import Metrics, measure
 from chimera.pipeline.models import model_config
-from chimera.pipeline.models.partition import default_partition
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.steady import steady_iteration_ns
 from chimera.pipeline.timeline import Timeline
@@ -213,7 +213,7 @@ def _measured(schedules: Mapping[str, Schedule], training: Training, **given: An
             score(results, label),
             config.name,
             data,
-            cuts.get(label) or tuple(map(len, default_partition(config, schedule.stages))),
+            cuts.get(label) or Partition.default(config, schedule.stages).counts,
         )
         for label, schedule in schedules.items()
     }

@@ -23,7 +23,7 @@ from chimera.pipeline.files.loss_table import write_losses
 from chimera.pipeline.files.schedule_file import schedule_json
 from chimera.pipeline.files.timeline_file import write_timeline
 from chimera.pipeline.models import config_dict, model_config
-from chimera.pipeline.models.partition import default_partition
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Schedule
 
 OnStep = Callable[[float, Step | None], None]
@@ -100,7 +100,7 @@ def train(
 
     Returns what each rank returned (see `chimera.executor.jobs.job.run_job`) and the loss of every step by
     label, those before a resumed checkpoint included. `partitions` are layers per stage by label; a
-    schedule without one is cut as `chimera.pipeline.models.partition.default_partition` says. A run that is cut
+    schedule without one is cut as `chimera.pipeline.models.partition.Partition.default` says. A run that is cut
     short leaves losses.csv and the last iteration that all ranks completed in partial-timeline.json.
     Raises InputError for what cannot be trained or resumed, RunError when a rank fails.
     """
@@ -145,7 +145,7 @@ def check_training(
     """The job of a training; raises InputError for all that can be known without a rank or the output folder."""
     config = model_config(model)
     for item in schedules.values():
-        default_partition(config, item.stages)
+        Partition.default(config, item.stages)
     source = check_source(config, Source(training.data, training.data_dir))
     training = replace(training, data=source.name, data_dir=source.folder)
     job = training.job(config_dict(config), _cases(schedules, microbatch_size, width, paces, partitions or {}))

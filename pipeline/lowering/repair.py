@@ -4,12 +4,10 @@ from __future__ import annotations
 
 __all__ = ["rendezvous_safe"]
 
-from chimera.pipeline.actions import RECEIVES, SENDS, Action, Kind, Step
-from chimera.pipeline.rules import peer_of
+from chimera.pipeline.actions import RECEIVES, SENDS, Action, Step
+from chimera.pipeline.rules import peer_of, receive_of
 from chimera.pipeline.schedule import Plan
 from chimera.pipeline.soundness.deadlock import check_waits
-
-_RECEIVED_AS = {Kind.SEND_F: (Kind.RECV_F, 1), Kind.SEND_B: (Kind.RECV_B, -1)}
 
 
 def rendezvous_safe(plan: Plan) -> Plan:
@@ -38,8 +36,7 @@ def rendezvous_safe(plan: Plan) -> Plan:
         order.append(device)
         if action.kind in SENDS:
             assert isinstance(action, Action)
-            kind, towards = _RECEIVED_AS[action.kind]
             target = peer_of(action, schedule)
-            rows[target].append(Action(action.stage + towards, kind, *action[2:]))
+            rows[target].append(receive_of(action))
             order.append(target)
     return Plan(schedule, tuple(map(tuple, rows)), tuple(order))

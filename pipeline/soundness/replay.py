@@ -11,14 +11,11 @@ from typing import Literal, NamedTuple
 
 from chimera.pipeline.actions import COMMUNICATION, SENDS, Action, Kind, Step
 from chimera.pipeline.errors import ScheduleError
-from chimera.pipeline.rules import message_for, peer_of
+from chimera.pipeline.rules import SENT_AS, batch_end, channel_of, message_for, peer_of, receive_of
 from chimera.pipeline.schedule import Schedule
-from chimera.pipeline.soundness.batches import batch_end, channel_of
 
 Semantics = Literal["buffered", "rendezvous", "batched"]
 """What a transport makes wait; `chimera.pipeline.soundness.deadlock` defines the three."""
-_PRODUCES = {Kind.F: Kind.SEND_F, Kind.B: Kind.SEND_B, Kind.I: Kind.SEND_B}
-_RECEIVED_AS = {Kind.SEND_F: (Kind.RECV_F, 1), Kind.SEND_B: (Kind.RECV_B, -1)}
 
 
 class Posted(NamedTuple):
@@ -111,7 +108,7 @@ class Replay:
         """Posts a communication action, or a run of them in one channel, and matches what it can."""
         row = self.rows[device]
         peer = self._peer(device, position)
-        end = batch_end(row, position, partial(self._channel, device)) if self.grouped else position + 1
+        end = batch_end(position, len(row), partial(self._channel, device)) if self.grouped else position + 1
         self.group_end[device] = end
         self._unserved[device] = end - position if self.blocking else 0
         for place in range(position, end):
@@ -126,9 +123,7 @@ class Replay:
         if action not in self._produced:
             raise self.fault(device, position, "sends what has not been computed yet", "send it after its action")
         self._produced.discard(action)
-        kind, towards = _RECEIVED_AS[action.kind]
-        receive = Action(action.stage + towards, kind, *action[2:])
-        self.sends[device, peer].append(Posted(receive, device, position))
+        self.sends[device, peer].append(Posted(receive_of(action), device, position))
         self._match(device, peer)
 
     def _post_receive(self, action: Action, device: int, position: int, peer: int) -> None:
@@ -176,7 +171,7 @@ class Replay:
                 return False
         for part in action.parts:
             if part.kind is not Kind.W:
-                self._produced.add((part.stage, _PRODUCES[part.kind], *part[2:]))
+                self._produced.add((part.stage, SENT_AS[part.kind], *part[2:]))
         return True
 
     def _launch(self, device: int, stage: int) -> None:
@@ -212,7 +207,9 @@ class Replay:
         except IndexError:
             raise self.fault(device, position, "would cross the end of the pipeline") from None
 
-    def _channel(self, device: int, position: int) -> tuple[int, int]:
+    def _channel(self, device: int, position: int) -> tuple[int, int] | None:
+        if self.rows[device][position].kind not in COMMUNICATION:
+            return None
         self._peer(device, position)  # refuses what leads nowhere
         return channel_of(self.rows[device][position], self.schedule)
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["all_reduce_ns", "cost_among", "global_ranks", "rounds_of"]
+__all__ = ["all_reduce_ns", "cost_among", "rounds_of"]
 
 from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil, log2
 
+from chimera.pipeline.grid import node_of
 from chimera.simulator.costs.profile import Algorithm, AllReduceCost, LinkCost, Profile
-
-
-def global_ranks(members: Sequence[int], devices: int, width: int) -> list[int]:
-    """The ranks of these devices in all copies of the pipeline: copy w's device d has rank w x devices + d."""
-    return [copy * devices + member for copy in range(width) for member in members]
 
 
 def cost_among(profile: Profile, ranks: Sequence[int]) -> AllReduceCost:
@@ -30,7 +26,7 @@ def cost_among(profile: Profile, ranks: Sequence[int]) -> AllReduceCost:
     cost = _slow_reduce(profile.all_reduce, factor)
     if size is None:
         return cost
-    nodes = len({rank // size for rank in ranks})
+    nodes = len({node_of(rank, size) for rank in ranks})
     link = _slow_link(profile.links.get("same_node" if nodes == 1 else "other_node", LinkCost()), factor)
     bandwidths = [known for known in (cost.bandwidth_bytes_per_s, link.bandwidth_bytes_per_s) if known]
     return replace(

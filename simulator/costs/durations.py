@@ -7,6 +7,7 @@ __all__ = ["Durations"]
 from collections.abc import Mapping, Sequence
 
 from chimera.pipeline.actions import Action, Kind, Step
+from chimera.pipeline.rules import context_of, split_backwards
 from chimera.pipeline.schedule import Schedule
 from chimera.simulator.costs.profile import Profile
 from chimera.simulator.costs.stage_costs import (
@@ -41,7 +42,8 @@ class Durations:
         self._partition = partition
         self._tables: dict[float, tuple[StageCosts, ...]] = {}
         self._memo: dict[tuple[int, str, bool, bool], int] = {}
-        self._split = _split(schedule) if profile.locality.forward_for_split != 1.0 else frozenset()
+        arranged = profile.locality.forward_for_split != 1.0
+        self._split = frozenset(key[:2] for key in split_backwards(schedule)) if arranged else frozenset()
         self.table(1.0)
 
     def table(self, share: float) -> tuple[StageCosts, ...]:
@@ -61,11 +63,11 @@ class Durations:
     def compute_in_order_ns(
         self, action: Step, previous: Step | None, done: Mapping[tuple[int, Kind], int] | None = None
     ) -> int:
-        """The same after `previous` on the same device: see `chimera.simulator.costs.profile.Locality`.
+        """Duration of a computation after `previous` on the same device: see `chimera.simulator.costs.profile.Locality`.
 
         `done` counts what the device has computed before in this iteration, by stage and kind.
         """
-        factor, done = self._locality(action, previous), done or {}
+        factor, done = self.profile.locality.factor(context_of(action, previous)), done or {}
         cold = [self._cold(part.kind, done.get(part[:2], 0)) for part in action.parts]
         if factor == 1.0 and not self._split and not self.schedule.recompute and cold == [1.0]:
             return self.compute_ns(action)
@@ -100,18 +102,6 @@ class Durations:
         locality = self.profile.locality
         return locality.forward_for_recomputation if part.kind is Kind.F else locality.backward_with_recomputation
 
-    def _locality(self, action: Step, previous: Step | None) -> float:
-        if previous is None:
-            return 1.0
-        kind, before = action.kind, previous.kind
-        if kind is Kind.W and before is not Kind.W and action.parts[0][::2] != previous.parts[-1][::2]:
-            return self.profile.locality.weight_after_another
-        if kind is Kind.F and before in (Kind.B, Kind.W):
-            return self.profile.locality.forward_after_backward
-        if kind in (Kind.B, Kind.I) and before is Kind.F and action.parts[0][::2] == previous.parts[0][::2]:
-            return self.profile.locality.backward_after_own_forward
-        return 1.0
-
     def _part_ns(self, part: Action) -> int:
         stage, kind, _, also, half = part
         key = (stage, kind, also >= 0, half >= 0)
@@ -143,12 +133,6 @@ class Durations:
     def assumptions(self) -> tuple[str, ...]:
         """What had to be assumed about compute costs."""
         return cost_assumptions(self.profile, self.schedule, [share * self._unit for share in self._tables])
-
-
-def _split(schedule: Schedule) -> frozenset[tuple[int, int]]:
-    """The (stage, micro-batch) whose backward comes as I and W."""
-    parts = (part for row in schedule.actions for action in row for part in action.parts)
-    return frozenset((part.stage, part.microbatch) for part in parts if part.kind is Kind.W)
 
 
 def share_of(action: Action) -> float:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 from chimera.pipeline.errors import InputError
+from chimera.pipeline.grid import node_of
 from chimera.simulator.costs.profile import LinkCost, Profile
 
 _FREE = LinkCost(queueing=False)
@@ -70,7 +71,7 @@ class Network:
         size = self._profile.topology.devices_per_node
         if size is None:
             return "local"
-        return "same_node" if source // size == target // size else "other_node"
+        return "same_node" if node_of(source, size) == node_of(target, size) else "other_node"
 
     def occupancy_ns(self, source: int, target: int, size_bytes: int) -> int:
         """latency + bytes / bandwidth of one message, in whole nanoseconds."""
@@ -86,8 +87,9 @@ class Network:
         one, other = sorted((source, target))
         keys: list[object] = [("both", one, other) if link.half_duplex else (source, target)]
         size = self._profile.topology.devices_per_node
-        if self._nic and size is not None and source // size != target // size:
-            keys += self._nics(source // size, target // size, half_duplex=link.half_duplex)
+        sending, receiving = node_of(source, size), node_of(target, size)
+        if self._nic and sending != receiving:
+            keys += self._nics(sending, receiving, half_duplex=link.half_duplex)
         return tuple(self._resources.setdefault(key, len(self._resources)) for key in keys)
 
     def nics(self, members: Sequence[int], ranks: Sequence[int]) -> tuple[int, ...]:
@@ -96,12 +98,12 @@ class Network:
         All of them, both ways, if the ranks stand on several nodes: every exchange passes each node once.
         """
         size = self._profile.topology.devices_per_node
-        if not self._nic or size is None or len({rank // size for rank in ranks}) == 1:
+        if not self._nic or size is None or len({node_of(rank, size) for rank in ranks}) == 1:
             return ()
         half_duplex = self.link(0, size).half_duplex
         keys = dict.fromkeys(
             key
-            for node in sorted({member // size for member in members})
+            for node in sorted({node_of(member, size) for member in members})
             for key in self._nics(node, node, half_duplex=half_duplex)
         )
         return tuple(self._resources.setdefault(key, len(self._resources)) for key in keys)

@@ -35,6 +35,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 
 from chimera.pipeline.content import Content, FrozenDict
 from chimera.pipeline.errors import InputError
+from chimera.pipeline.rules import Context
 from chimera.pipeline.showing import Record, records_table, show_line
 from chimera.pipeline.units import parse_ns
 from chimera.simulator.costs.layer_costs import CostSource, LayerCost, Precision, SizeCost, Spread
@@ -105,6 +106,15 @@ class Locality:
     forward_for_recomputation: Annotated[float, Gt(0)] = 1.0
     backward_with_recomputation: Annotated[float, Gt(0)] = 1.0
     weight_after_another: Annotated[float, Gt(0)] = 1.0
+
+    def factor(self, context: Context) -> float:
+        """The factor on a computation in this context (see `chimera.pipeline.rules.context_of`)."""
+        return {
+            "fresh": 1.0,
+            "after-backward": self.forward_after_backward,
+            "own-forward": self.backward_after_own_forward,
+            "after-another": self.weight_after_another,
+        }[context]
 
     @property
     def least(self) -> float:

@@ -14,7 +14,7 @@ from math import sqrt
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.models import layers as model_layers
 from chimera.pipeline.models import model_config
-from chimera.pipeline.models.partition import balanced, default_partition, explicit
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Schedule
 from chimera.simulator.costs.profile import LayerCost, Profile, SizeCost
 
@@ -86,7 +86,7 @@ def stage_layers(
         if len(partition) != stages:
             derived = f"has {len(partition)} stages, the schedule {stages}"
             raise InputError(f"partition {list(partition)}", derived, "give one count per stage")
-        cut = explicit(partition, len(layers))
+        cut = Partition.covering(partition, len(layers)).ranges
     else:
         cut = _balanced_cut(profile, stages)
     return tuple(tuple(layers[index] for index in part) for part in cut)
@@ -101,10 +101,10 @@ def _balanced_cut(profile: Profile, stages: int) -> tuple[range, ...]:
     if profile.model is not None:
         config = model_config(profile.model)
         if len(model_layers(config)) == len(_every_layer(profile)):
-            return default_partition(config, stages)
+            return Partition.default(config, stages).ranges
     smallest = [layer.undivided[0] for layer in _every_layer(profile)]
     costs = [cost.forward_ns + sum(_halves(cost)) for cost in smallest]
-    return balanced(costs, stages)
+    return Partition.balanced(costs, stages).ranges
 
 
 def stage_costs(

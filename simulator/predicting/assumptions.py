@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ["assumptions", "has_memory", "has_sizes"]
 
-from chimera.simulator.costs.collectives import cost_among, global_ranks
+from chimera.pipeline.grid import Grid, aligned
+from chimera.simulator.costs.collectives import cost_among
 from chimera.simulator.costs.durations import Durations
 from chimera.simulator.costs.profile import Profile
 
@@ -50,7 +51,7 @@ def assumptions(
     if width > 1:
         found.append("all copies of the pipeline run alike")
         nodes, devices = profile.topology.devices_per_node, schedule.devices
-        if nodes is not None and nodes % devices and devices % nodes:
+        if not aligned(devices, nodes):
             found.append(
                 f"copies of {devices} devices stand differently on nodes of {nodes}: the first copy is predicted"
             )
@@ -64,6 +65,6 @@ def assumptions(
 def _free_reduces(durations: Durations, width: int) -> bool:
     """Whether gradients are all-reduced at no cost at all."""
     schedule = durations.schedule
-    ranks = global_ranks(schedule.replica_devices(0), schedule.devices, width)
+    ranks = Grid(schedule.devices, width).replica_ranks(schedule, 0)
     cost = cost_among(durations.profile, ranks)
     return len(ranks) > 1 and not (cost.latency_ns or cost.bandwidth_bytes_per_s or cost.measured)

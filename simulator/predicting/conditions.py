@@ -11,7 +11,7 @@ from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.lowering.lower import Receives, lower
 from chimera.pipeline.lowering.repair import rendezvous_safe
 from chimera.pipeline.lowering.unroll import unrolled_plan
-from chimera.pipeline.models.partition import chosen
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Plan, Schedule
 from chimera.simulator.costs.durations import Durations
 from chimera.simulator.costs.profile import Profile
@@ -93,8 +93,8 @@ def fitted(conditions: Conditions, profile: Profile, schedule: Schedule) -> Cond
         raise InputError(f"--partition {text} with equal stages", "which know no layers", remedy)
     count = sum(layer.repeat for layer in profile.layers)
     layers = stage_costs(profile, count, partition=(1,) * count)
-    cuts = chosen(text, [layer.forward_ns + layer.backward_ns for layer in layers], schedule.stages)
-    return replace(conditions, partition=tuple(len(cut) for cut in cuts))
+    costs = [layer.forward_ns + layer.backward_ns for layer in layers]
+    return replace(conditions, partition=Partition.of(text, costs, schedule.stages).counts)
 
 
 def workload_under(planned: Schedule | Plan, profile: Profile, conditions: Conditions) -> Workload:

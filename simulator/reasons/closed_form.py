@@ -17,8 +17,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.grid import Grid
 from chimera.pipeline.schedule import Schedule
-from chimera.simulator.costs.collectives import all_reduce_ns, cost_among, global_ranks
+from chimera.simulator.costs.collectives import all_reduce_ns, cost_among
 from chimera.simulator.costs.durations import Durations
 from chimera.simulator.costs.network import Network
 from chimera.simulator.costs.profile import Locality, Profile
@@ -161,7 +162,7 @@ def _reduces_ns(schedule: Schedule, durations: Durations, width: int) -> list[in
     """Every stage's all-reduce by Rabenseifner's algorithm, in nanoseconds."""
     found = []
     for stage in range(schedule.stages):
-        ranks = global_ranks(schedule.replica_devices(stage), schedule.devices, width)
+        ranks = Grid(schedule.devices, width).replica_ranks(schedule, stage)
         cost = replace(cost_among(durations.profile, ranks), algorithm="rabenseifner")
         found.append(all_reduce_ns(cost, durations.stage(stage).gradient_bytes, len(ranks)))
     return found

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from chimera.pipeline.actions import COMPUTE as _COMPUTATIONS
 from chimera.pipeline.actions import Action, Kind, Step
 from chimera.pipeline.errors import ScheduleError
-from chimera.pipeline.rules import Result, flow_of
+from chimera.pipeline.rules import RECEIVED_AS, Result, flow_of, receive_of
 from chimera.pipeline.schedule import Plan
 from chimera.simulator.predicting.recent import Recent
 
@@ -34,7 +34,6 @@ class OpCode(IntEnum):
 COMPUTE, SEND, RECEIVE, REDUCE, STEP = OpCode
 # Looking a member up in its class costs ten times as much as a module's name.
 _F, _W, _RECV_F, _RECV_B, _REDUCE, _STEP = Kind.F, Kind.W, Kind.RECV_F, Kind.RECV_B, Kind.REDUCE_GRAD, Kind.STEP
-_SENT_AS = {Kind.SEND_F: (Kind.RECV_F, 1), Kind.SEND_B: (Kind.RECV_B, -1)}
 
 
 class Op(NamedTuple):
@@ -144,7 +143,7 @@ class Structure:
             alike.append(self._kind_of(action) if kind is _STEP else 0)
             if kind is _RECV_F or kind is _RECV_B:
                 ops.append(_op((RECEIVE, action, (), self._numbers[action])))
-            elif kind in _SENT_AS:
+            elif kind in RECEIVED_AS:
                 ops.append(_op((SEND, action, (), self._sent(device, action))))
             elif kind is _REDUCE:
                 ops.append(_op((REDUCE, action, (), self._collective(action, launches[action.stage]))))
@@ -173,9 +172,7 @@ class Structure:
 
     def _sent(self, device: int, action: Action) -> int:
         """The message a SEND sends; raises ScheduleError if no device posts its receive."""
-        stage, kind, microbatch, also, half = action
-        receive, towards = _SENT_AS[kind]
-        number = self._numbers.get((stage + towards, receive, microbatch, also, half))
+        number = self._numbers.get(receive_of(action))
         if number is None:
             raise ScheduleError(
                 f"device {device}: {action}", "is received by nobody", "lower the schedule again", device=device

@@ -11,8 +11,9 @@ from functools import partial
 from typing import NamedTuple
 
 from chimera.pipeline.actions import Action, Kind, Step
+from chimera.pipeline.grid import Grid
 from chimera.pipeline.schedule import Plan
-from chimera.simulator.costs.collectives import all_reduce_ns, cost_among, global_ranks, rounds_of
+from chimera.simulator.costs.collectives import all_reduce_ns, cost_among, rounds_of
 from chimera.simulator.costs.durations import Durations
 from chimera.simulator.costs.network import Network
 from chimera.simulator.costs.profile import Locality, Profile
@@ -102,7 +103,7 @@ class Workload:
 
     def _collective(self, action: Action, members: tuple[int, ...]) -> Collective:
         size = self.durations.stage(action.stage).gradient_bytes
-        ranks = global_ranks(members, self.plan.schedule.devices, self.width)
+        ranks = Grid(self.plan.schedule.devices, self.width).ranks_of(members)
         cost = cost_among(self.profile, ranks)
         duration, rounds = all_reduce_ns(cost, size, len(ranks)), rounds_of(cost, size, len(ranks))
         resources = self.network.nics(members, ranks) if duration else ()

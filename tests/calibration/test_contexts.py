@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chimera.calibration.fitting.contexts import fit_contexts
-from chimera.calibration.fitting.observations import Context, Observation, Observations
+from chimera.calibration.fitting.observations import Observation, Observations
 from chimera.pipeline.actions import Kind
+from chimera.pipeline.rules import Context
 from chimera.simulator.costs.profile import Locality
 
 WARM = 3  # a computation behind three others of its stage and kind is a warm one
@@ -164,7 +165,7 @@ def test_unequal_stages_are_recovered_from_noise_and_outliers(noise: float, outl
 @given(st.sampled_from([0.5, 2.0, 64.0]), st.integers(0, 20))
 def test_a_slower_machine_has_the_same_factors_and_longer_times(factor: float, seed: int) -> None:
     actions = machine(np.random.default_rng(seed), 0.1, 0.05, count=7)
-    slower = [one._replace(duration_ns=one.duration_ns * factor)  # type: ignore[arg-type] for one in actions]
+    slower = [one._replace(duration_ns=one.duration_ns * factor) for one in actions]  # type: ignore[arg-type]
     (before, times), (after, longer) = fit_contexts(observed(actions)), fit_contexts(observed(slower))
     assert astuple(after)[:3] == pytest.approx(astuple(before)[:3])
     assert longer == pytest.approx({key: factor * time for key, time in times.items()})

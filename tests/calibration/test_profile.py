@@ -8,7 +8,7 @@ from chimera.calibration.fitting.profile import Measurements, fit_profile
 from chimera.calibration.measuring.session import gradient_bytes
 from chimera.calibration.measuring.short_runs import calibration_schedules
 from chimera.pipeline.actions import Action, Kind, parse_action
-from chimera.pipeline.models.partition import cut, default_partition
+from chimera.pipeline.models.partition import Partition, cut
 from chimera.pipeline.schedules import build
 from chimera.pipeline.timeline import Span, Timeline
 from chimera.simulator import Profile, simulate
@@ -110,7 +110,7 @@ def test_it_is_recovered_from_runs_of_any_partition(partition: tuple[int, ...]) 
 def test_layers_keep_their_proportions_and_stages_their_measured_total() -> None:
     machine = layer_machine()
     fitted = refit(machine, 2)
-    for members in default_partition(MLP_TINY, 2):
+    for members in Partition.default(MLP_TINY, 2).ranges:
         ours = [fitted.layers[i].costs[0].forward_ns for i in members]
         theirs = [machine.layers[i].costs[0].forward_ns for i in members]
         assert sum(ours) == pytest.approx(sum(theirs), rel=1e-3)

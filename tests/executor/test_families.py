@@ -19,7 +19,7 @@ from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.files.schedule_file import schedule_json
 from chimera.pipeline.models import config_dict, family, input_bytes, layers, model_config, model_names
 from chimera.pipeline.models.family import Family, ModelConfig, families, family_of, register
-from chimera.pipeline.models.partition import default_partition
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedules import build
 from tests.executor.toy_family import Mean
 
@@ -47,7 +47,7 @@ def test_a_new_family_is_planned_like_those_that_ship() -> None:
     assert [layer.parameters for layer in layers(MODEL)] == [72] * 5 + [9]  # 8 x 8 + 8, and 8 + 1
     assert input_bytes(MODEL) == 8 * 4
     # FLOPs of 5 x 128 and 16: the three first layers are 384, the others 272; with two first it would be 256 and 400
-    assert [len(part) for part in default_partition(MODEL, 2)] == [3, 3]
+    assert Partition.default(MODEL, 2).counts == (3, 3)
 
 
 def test_its_modules_are_those_that_were_counted() -> None:

@@ -50,7 +50,7 @@ def _mail(monkeypatch: pytest.MonkeyPatch, works_of: int | None = None) -> tuple
             self.op, self.peer = op.__name__, peer
 
     monkeypatch.setattr(dist, "P2POp", Operation)
-    return Mail(CpuClock(), 4, torch.device("cpu"), torch.float32, batched=True), batches
+    return Mail(CpuClock(), range(4, 8), torch.device("cpu"), torch.float32, batched=True), batches
 
 
 def test_a_batch_is_one_call_in_the_order_of_the_plan_with_global_ranks(monkeypatch: pytest.MonkeyPatch) -> None:

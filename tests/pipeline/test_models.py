@@ -4,7 +4,7 @@ import pytest
 
 from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.models import BERT, GPT, config_dict, layers, model_config, model_names
-from chimera.pipeline.models.partition import balanced, default_partition, explicit
+from chimera.pipeline.models.partition import Partition
 
 
 def parameters(name: str) -> int:
@@ -120,24 +120,24 @@ def every_cut(count: int, stages: int, start: int = 0) -> list[tuple[range, ...]
 @pytest.mark.parametrize("stages", [1, 2, 3, 4])
 def test_the_balanced_partition_is_optimal(costs: list[int], stages: int) -> None:
     best = min(worst(costs, cuts) for cuts in every_cut(len(costs), stages))
-    assert worst(costs, balanced(costs, stages)) == best
+    assert worst(costs, Partition.balanced(costs, stages).ranges) == best
 
 
 @pytest.mark.parametrize("name", model_names())
 @pytest.mark.parametrize("stages", [1, 2, 4, 8])
 def test_the_default_partition_covers_every_layer_once(name: str, stages: int) -> None:
     config = model_config(name)
-    cuts = default_partition(config, stages)
+    cuts = Partition.default(config, stages).ranges
     assert len(cuts) == stages
     assert [index for cut in cuts for index in cut] == list(range(len(layers(config))))
 
 
 def test_more_stages_than_layers_is_an_input_error() -> None:
     with pytest.raises(InputError, match="4 stages for 3 layers"):
-        balanced([1, 1, 1], 4)
+        Partition.balanced([1, 1, 1], 4)
 
 
 def test_an_explicit_partition_must_add_up() -> None:
-    assert explicit([2, 3], 5) == (range(0, 2), range(2, 5))
+    assert Partition.covering([2, 3], 5).ranges == (range(0, 2), range(2, 5))
     with pytest.raises(InputError, match="covers 4 layers"):
-        explicit([2, 2], 5)
+        Partition.covering([2, 2], 5)

@@ -14,7 +14,7 @@ import pytest
 
 from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.models import config_dict, layers, model_config
-from chimera.pipeline.models.partition import default_partition
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedules import build
 from chimera.simulator import Profile, load_profile, save_profile, simulate
 from chimera.simulator.costs.profile import (
@@ -125,7 +125,7 @@ def test_a_named_model_is_cut_as_a_run_cuts_it() -> None:
     config = model_config("gpt-tiny")
     measured = tuple(layer(item.name, SizeCost(1, 100 + index, 200)) for index, item in enumerate(layers(config)))
     profile = Profile("tiny", measured, model=config_dict(config))
-    expected = [sum(100 + index for index in part) for part in default_partition(config, 4)]
+    expected = [sum(100 + index for index in part) for part in Partition.default(config, 4).ranges]
     assert [costs.forward_ns for costs in stage_costs(profile, 4, 1)] == expected
 
 

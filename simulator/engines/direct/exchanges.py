@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ["exchange_end", "holds_devices"]
 
-from chimera.simulator.workload.workload import RECEIVE, SEND, Op, Workload
+from chimera.pipeline.rules import batch_end, channel_of
+from chimera.simulator.workload.workload import RECEIVE, SEND, Workload
 
 
 def holds_devices(semantics: str) -> bool:
@@ -17,19 +18,9 @@ def exchange_end(workload: Workload, device: int, position: int, *, batched: boo
 
     That is this one alone, or when batched all adjacent ones of one channel.
     """
-    ops = workload.ops[device]
-    end = position + 1
-    while (
-        batched and end < len(ops) and _channel(workload, ops[end], device) == _channel(workload, ops[position], device)
-    ):
-        end += 1
-    return end
+    ops, schedule = workload.ops[device], workload.plan.schedule
 
+    def _channel(place: int) -> tuple[int, int] | None:
+        return channel_of(ops[place].action, schedule) if ops[place].code in (SEND, RECEIVE) else None
 
-def _channel(workload: Workload, op: Op, device: int) -> tuple[int, int] | None:
-    """Peer and replica of a message: see `chimera.pipeline.soundness.batches.channel_of`."""
-    if op.code not in (SEND, RECEIVE):
-        return None
-    message = workload.messages[op.target]
-    peer = message.target if message.source == device else message.source
-    return peer, workload.plan.schedule.replica_of[message.receive.microbatch]
+    return batch_end(position, len(ops), _channel) if batched else position + 1

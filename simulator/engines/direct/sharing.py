@@ -12,12 +12,14 @@ from __future__ import annotations
 
 __all__ = ["Sharing", "sharing_reason"]
 
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
 import simpy
 
+from chimera.pipeline.grid import node_of
 from chimera.simulator.workload.workload import COMPUTE, REDUCE, Workload
 
 
@@ -49,7 +51,7 @@ def _host_sizes(workload: Workload) -> list[int]:
     devices, size = workload.plan.schedule.devices, workload.profile.topology.devices_per_node
     if size is None:
         return [devices * workload.width]
-    return [min(size, devices - first) for first in range(0, devices, size)]
+    return list(Counter(node_of(device, size) for device in range(devices)).values())
 
 
 @dataclass(slots=True)
@@ -97,18 +99,16 @@ class Sharing:
         reducing = {device for job in self._reducing for device in job.devices}
         busy: dict[int, int] = {}
         for device in self._computing:
-            busy[self._host(device)] = busy.get(self._host(device), 0) + self._copies
+            host = node_of(device, self._node)
+            busy[host] = busy.get(host, 0) + self._copies
         for device, job in self._computing.items():
             share = Fraction(1)
             if self._cores is not None:
-                share = min(share, Fraction(self._cores, busy[self._host(device)]))
+                share = min(share, Fraction(self._cores, busy[node_of(device, self._node)]))
             self._set_rate(job, share * self._compute_rate if device in reducing else share)
         for job in self._reducing:
             computing = any(device in self._computing for device in job.devices)
             self._set_rate(job, self._reduce_rate if computing else Fraction(1))
-
-    def _host(self, device: int) -> int:
-        return 0 if self._node is None else device // self._node
 
     def _set_rate(self, job: _Job, rate: Fraction) -> None:
         if rate == job.rate:

@@ -8,10 +8,11 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
+from chimera.pipeline.grid import Grid
 from chimera.pipeline.lowering.order import Walk
 from chimera.pipeline.lowering.synchronisation import synchronise
 from chimera.pipeline.schedule import Schedule
-from chimera.simulator.costs.collectives import all_reduce_ns, cost_among, global_ranks
+from chimera.simulator.costs.collectives import all_reduce_ns, cost_among
 from chimera.simulator.costs.durations import Durations
 from chimera.simulator.engines.large.order import Arrays, Costs, Integers, advance
 
@@ -44,7 +45,7 @@ def _all_reduces(durations: Durations, width: int) -> list[int]:
     """Nanoseconds of every stage's all-reduce, as `chimera.simulator.workload.workload` has them."""
     schedule, found = durations.schedule, []
     for stage in range(schedule.stages):
-        ranks = global_ranks(schedule.replica_devices(stage), schedule.devices, width)
+        ranks = Grid(schedule.devices, width).replica_ranks(schedule, stage)
         cost = cost_among(durations.profile, ranks)
         found.append(all_reduce_ns(cost, durations.stage(stage).gradient_bytes, len(ranks)))
     return found
