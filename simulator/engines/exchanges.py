@@ -1,10 +1,24 @@
-"""Messages that hold their devices: which of them a device posts together and waits for together."""
+"""What a transport makes wait: which messages hold their devices, and which a device posts together and waits for together.
+
+Semantics are those of `chimera.pipeline.soundness.deadlock`, and one more. Buffered: a SEND costs its overhead and
+goes on, a computation waits for its messages. Rendezvous: a SEND or RECV holds its
+device until the message has crossed the link, which starts when both stand there; batched: the same
+for a run of adjacent ones of one channel (peer and replica) together. Stream: posting holds nobody, but every device's
+messages are served in the order in which it posted them, as asynchronous sends and receives of one NCCL communicator
+are: a receive at the head of its stream holds up every message posted behind it (head-of-line blocking).
+"""
 
 from __future__ import annotations
 
-__all__ = ["exchange_end", "holds_devices"]
+__all__ = ["TRANSPORTS", "Transport", "exchange_end", "holds_devices"]
 
+from typing import Literal, get_args
+
+from chimera.pipeline.soundness.replay import Semantics
 from chimera.simulator.workload.workload import RECEIVE, SEND, Op, Workload
+
+Transport = Literal[Semantics, "stream"]
+TRANSPORTS: tuple[Transport, ...] = (*get_args(Semantics), "stream")
 
 
 def holds_devices(semantics: str) -> bool:
