@@ -18,7 +18,7 @@ from chimera.simulator.costs.profile import Profile
 from chimera.simulator.costs.stage_costs import stage_costs
 from chimera.simulator.costs.what_if import check_links, check_slow, slowed
 from chimera.simulator.engines.choice import Engine, check_engine
-from chimera.simulator.engines.direct.engine import TRANSPORTS, Transport
+from chimera.simulator.engines.exchanges import TRANSPORTS, Transport
 from chimera.simulator.predicting.posting import posted_late
 from chimera.simulator.predicting.recent import Recent
 from chimera.simulator.workload.workload import Workload
@@ -32,7 +32,7 @@ class Conditions:
     """Everything beside schedule and profile that is asked of a prediction.
 
     `width` data-parallel copies of the pipeline run alike and share the all-reduces. `semantics`
-    says what a transport makes wait (`chimera.simulator.engines.direct.engine`); with streams, `receives` are posted
+    says what a transport makes wait (`chimera.simulator.engines.exchanges`); with streams, `receives` are posted
     early or late (`chimera.simulator.predicting.posting`). Device d of `slow_devices` computes that many times as long
     as the profile says. `partition` is layers per stage, or `balanced` or `count`, where that is chosen.
 

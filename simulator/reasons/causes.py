@@ -9,8 +9,7 @@ from typing import Literal, NamedTuple
 
 from chimera.pipeline.errors import InputError
 from chimera.simulator.engines.clocks import clocks
-from chimera.simulator.engines.direct.engine import Transport
-from chimera.simulator.engines.direct.exchanges import exchange_end, holds_devices
+from chimera.simulator.engines.exchanges import Transport, exchange_end, holds_devices
 from chimera.simulator.engines.times import Times
 from chimera.simulator.workload.workload import RECEIVE, REDUCE, SEND, Workload
 

@@ -14,7 +14,7 @@ __all__ = ["Piece", "PieceKind", "critical_path"]
 from typing import Literal, NamedTuple
 
 from chimera.pipeline.errors import InputError
-from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.engines.exchanges import Transport
 from chimera.simulator.engines.times import Times
 from chimera.simulator.reasons.causes import Cause, Causes, Place
 from chimera.simulator.workload.workload import COMPUTE, RECEIVE, REDUCE, SEND, Workload

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 from chimera.pipeline.actions import Kind
 from chimera.simulator.engines.clocks import clocks
-from chimera.simulator.engines.direct.engine import Transport
-from chimera.simulator.engines.direct.exchanges import exchange_end, holds_devices
+from chimera.simulator.engines.exchanges import Transport, exchange_end, holds_devices
 from chimera.simulator.engines.times import Times
 from chimera.simulator.workload.workload import COMPUTE, RECEIVE, REDUCE, SEND, STEP, Message, Workload
 

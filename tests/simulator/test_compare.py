@@ -72,7 +72,7 @@ def test_long_work_goes_to_a_process_a_core(monkeypatch: pytest.MonkeyPatch) -> 
     started: list[int] = []
 
     class Pool(Recorded):
-        def __init__(self, workers: int, context: Any) -> None:
+        def __init__(self, workers: int, context: Any, *_: Any) -> None:
             super().__init__()
             assert context.get_start_method() in ("forkserver", "spawn")
             started.append(workers)
@@ -188,7 +188,7 @@ def test_conditions_and_keywords_ask_the_same() -> None:
         (["dapple"], {}, InputError, "names without stages"),
         (["dapple"], {"stages": 2}, InputError, "names without microbatches"),
         (["daple"], {"stages": 2, "microbatches": 2}, UnknownNameError, "dapple"),
-        (["chimera"], {"stages": 3, "microbatches": 2}, InputError, "D=3"),
+        (["chimera"], {"stages": 3, "microbatches": 2}, InputError, "even number"),
         ("dapple", {"stages": 2, "microbatches": 2}, InputError, "is not several"),
         ([3], {}, InputError, "neither a schedule nor a plan"),
     ],

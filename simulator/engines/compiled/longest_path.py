@@ -21,7 +21,7 @@ from chimera.pipeline.errors import InputError
 from chimera.simulator.draws.sampling import varies_between_devices
 from chimera.simulator.engines.compiled.graph import ALONE, Graph, Moments, graph_of
 from chimera.simulator.engines.compiled.levels import Weights, walk_levels, walk_nodes
-from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.engines.direct import engine as direct
 from chimera.simulator.engines.times import Times
 from chimera.simulator.workload.contention import contention
 from chimera.simulator.workload.workload import STEP, Workload
@@ -59,8 +59,8 @@ class CompiledWorkload:
         timed = [bool(collective.duration_ns) for collective in workload.collectives]
         self.graph: Graph = graph_of(workload.structure, tuple(queued), tuple(timed))
         if self.graph.stuck:
-            reference.run(workload)
-            raise AssertionError("the reference engine finishes what the compiled one cannot")
+            direct.run(workload)
+            raise AssertionError("the direct engine finishes what the compiled one cannot")
         try:
             self._cost(workload)
         except OverflowError:
