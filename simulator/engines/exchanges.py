@@ -18,7 +18,6 @@ from chimera.pipeline.rules import batch_end, channel_of
 from chimera.pipeline.soundness.replay import Semantics
 from chimera.simulator.workload.workload import RECEIVE, SEND, Workload
 
-
 Transport = Literal[Semantics, "stream"]
 TRANSPORTS: tuple[Transport, ...] = (*get_args(Semantics), "stream")
 
