@@ -33,7 +33,8 @@ def test_stages_of_unequal_size_tell_constant_and_rate_apart() -> None:
 def test_stages_of_like_size_give_a_rate_alone() -> None:
     """Layers 0-5 have 100,016 parameters and 6-7 have 74,762: the line through both would be noise."""
     sizes = sum(SIZES[:6]), sum(SIZES[6:])
-    assert fitted({0: [3 * sizes[0]], 1: [3 * sizes[1]]}, (6, 2)) == (0, pytest.approx(3.0))
+    constant, rate = fitted({0: [3 * sizes[0]], 1: [3 * sizes[1]]}, (6, 2))
+    assert constant == 0 and rate == pytest.approx(3.0)
 
 
 def test_a_larger_stage_that_is_faster_gives_a_constant() -> None:

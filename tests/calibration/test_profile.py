@@ -6,7 +6,8 @@ from machines import MLP_TINY, layer_machine, rank_probes
 from chimera.calibration.fitting.contexts import fit_contexts
 from chimera.calibration.fitting.observations import Observations, observe
 from chimera.calibration.fitting.profile import Measurements, fit_profile
-from chimera.calibration.measuring.session import calibration_schedules, gradient_bytes
+from chimera.calibration.measuring.session import gradient_bytes
+from chimera.calibration.measuring.short_runs import calibration_schedules
 from chimera.pipeline.actions import Action, Kind, parse_action
 from chimera.pipeline.models.partition import cut, default_partition
 from chimera.pipeline.schedules import build
@@ -50,8 +51,8 @@ def test_a_machine_is_recovered_from_its_calibration_runs(stages: int, name: str
     machine = layer_machine(locality=locality)
     schedule = build(name, stages=stages, microbatches=12)  # a configuration that no calibration run has
     expected = simulate(schedule, machine, microbatch_size=4).metrics.iteration_ns
-    found = simulate(schedule, refit(machine, stages), microbatch_size=4).metrics.iteration_ns
-    assert found == pytest.approx(expected, rel=0.01)
+    predicted = simulate(schedule, refit(machine, stages), microbatch_size=4).metrics.iteration_ns
+    assert predicted == pytest.approx(expected, rel=0.01)
 
 
 def test_weight_gradients_behind_other_computations_are_told_apart_by_hand() -> None:
@@ -100,10 +101,10 @@ def test_it_is_recovered_from_runs_of_any_partition(partition: tuple[int, ...]) 
     schedule = build("dapple", stages=stages, microbatches=12)
     for judged in (partition, None):  # layers have costs of their own: another partition is predicted, too
         expected = simulate(schedule, machine, microbatch_size=4, partition=judged).metrics.iteration_ns
-        found = simulate(
+        predicted = simulate(
             schedule, refit(machine, stages, partition), microbatch_size=4, partition=judged
         ).metrics.iteration_ns
-        assert found == pytest.approx(expected, rel=0.01)
+        assert predicted == pytest.approx(expected, rel=0.01)
 
 
 def test_layers_keep_their_proportions_and_stages_their_measured_total() -> None:

@@ -23,7 +23,7 @@ def test_interval_covers_the_true_median_about_as_often_as_it_says() -> None:
     generator = np.random.default_rng(7)
     hits = 0
     for trial in range(100):
-        interval = median_interval(generator.normal(10, 1, 30), seed=trial)
+        interval = median_interval(generator.normal(10, 1, 30).tolist(), seed=trial)
         hits += interval.low <= 10 <= interval.high
     assert 88 <= hits <= 100  # 95 % nominal; binomial(100, 0.95) is above 88 with p > 0.998
 
@@ -32,7 +32,8 @@ def test_blocks_widen_the_interval_of_correlated_samples() -> None:
     generator = np.random.default_rng(3)
     rounds = np.repeat(np.arange(12), 5)
     samples = generator.normal(0, 1, 12)[rounds] + generator.normal(0, 0.1, 60) + 50
-    alone, blocked = median_interval(samples), median_interval(samples, blocks=rounds)
+    alone = median_interval(samples.tolist())
+    blocked = median_interval(samples.tolist(), blocks=rounds.tolist())
     assert blocked.standard_error > 1.5 * alone.standard_error
 
 
@@ -94,7 +95,7 @@ def test_one_block_leaves_nothing_to_resample() -> None:
 def test_the_standard_error_of_a_normal_median_is_the_textbook_one() -> None:
     # sqrt(pi / 2) / sqrt(n) for large n (Kenney and Keeping 1951): 0.0886 for 200 samples; mean over 20 sets of them
     generator = np.random.default_rng(9)
-    errors = [median_interval(generator.normal(0, 1, 200), seed=seed).standard_error for seed in range(20)]
+    errors = [median_interval(generator.normal(0, 1, 200).tolist(), seed=seed).standard_error for seed in range(20)]
     assert np.mean(errors) == pytest.approx(math.sqrt(math.pi / 2 / 200), rel=0.1)
 
 
