@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import stage_machine
 
 from chimera.pipeline.actions import Action, Kind
 from chimera.pipeline.errors import DeadlockError, ScheduleError
@@ -19,11 +20,9 @@ from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.durations import Durations
 from chimera.simulator.costs.profile import (
     AllReduceCost,
-    LayerCost,
     LinkCost,
     OptimizerCost,
     Overheads,
-    SizeCost,
     Topology,
 )
 from chimera.simulator.engines.direct import engine as reference
@@ -83,10 +82,8 @@ def test_latency_shifts_the_longest_path_exactly(schedule: Schedule, forward: in
 
 
 def sized(link: LinkCost, forward: int = 1000, backward: int = 2000, boundary: int = 1000, **fields: object) -> Profile:
-    cost = SizeCost(1, forward, backward, boundary_bytes=boundary)
-    layer = LayerCost("stage", (cost,), parameters=10, parameter_bytes=40)
-    profile = Profile("sized", (layer,), per_stage=True, links={"local": link})
-    return replace(profile, **fields)  # type: ignore[arg-type]
+    size = {"boundary_bytes": boundary}
+    return stage_machine(forward, backward, size=size, parameters=10, **({"links": {"local": link}} | fields))
 
 
 @settings(max_examples=examples(30), deadline=None)

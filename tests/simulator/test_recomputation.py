@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import stage_machine
 
 from chimera.pipeline.files.schedule_file import read_schedule, schedule_json
 from chimera.pipeline.schedules import build
-from chimera.simulator import Profile, simulate
-from chimera.simulator.costs.profile import LayerCost, SizeCost
-from tests.sizes import examples
+from chimera.simulator import simulate
 
 FORWARD, BACKWARD, ACTIVATIONS, INPUT = 1000, 2100, 500, 31
-COST = SizeCost(1, FORWARD, BACKWARD, activation_bytes=ACTIVATIONS, boundary_bytes=INPUT)
-PROFILE = Profile("sized", (LayerCost("stage", (COST,)),), per_stage=True, input_bytes_per_sample=INPUT)
+PROFILE = stage_machine(
+    FORWARD,
+    BACKWARD,
+    size={"activation_bytes": ACTIVATIONS, "boundary_bytes": INPUT},
+    input_bytes_per_sample=INPUT,
+)
 
 
 @settings(max_examples=examples(40), deadline=None)
