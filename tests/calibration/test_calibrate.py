@@ -9,7 +9,7 @@ from chimera.calibration.measuring.session import gradient_bytes
 from chimera.executor.data import Source
 from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.models import layers, model_config
-from chimera.pipeline.models.partition import default_partition
+from chimera.pipeline.models.partition import Partition
 
 
 def check(**changes: object) -> None:
@@ -52,5 +52,5 @@ def test_the_smallest_measurement_there_is_passes() -> None:
 @pytest.mark.parametrize("model", ["mlp-tiny", "gpt-tiny"])
 def test_gradients_of_all_stages_are_those_of_the_model(model: str, stages: int) -> None:
     config = model_config(model)
-    sizes = gradient_bytes(config, default_partition(config, stages))
+    sizes = gradient_bytes(config, Partition.default(config, stages).ranges)
     assert len(sizes) == stages and sum(sizes) == 4 * sum(layer.parameters for layer in layers(config))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machines import MLP_TINY, MS, layer_machine, stage_machine
 
 from chimera.calibration.fitting.observations import Observations
 from chimera.calibration.fitting.profile import Measurements, fit_profile
@@ -14,6 +13,7 @@ from chimera.calibration.measuring.probes import RankProbes
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.schedules import build
 from chimera.simulator.costs.profile import OptimizerCost
+from tests.machines import MLP_TINY, MS, layer_machine, stage_machine
 
 MACHINE = layer_machine()
 CUTS = [(2, 8), (5, 5), (1, 9), (8, 2)]

@@ -12,7 +12,6 @@ import torch
 import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
-from machines import MLP_TINY
 
 from chimera.calibration.measuring.probes import AllReduceProbe, LayerProbe, MessageProbe, OverlapProbe, RankProbes
 from chimera.calibration.measuring.probes.all_reduce import measure_all_reduces
@@ -24,6 +23,7 @@ from chimera.executor.ranks.clock import CpuClock
 from chimera.executor.ranks.context import RankContext
 from chimera.executor.ranks.progress import Progress
 from chimera.pipeline.models import config_dict, layers, model_config
+from tests.machines import MLP_TINY
 
 CPU = torch.device("cpu")
 JOB = Job(config_dict(MLP_TINY), ()).payload()

@@ -1,7 +1,6 @@
 """What timelines reveal, against a simulator that was told: the closed loop without any noise."""
 
 import pytest
-from machines import MLP_TINY, layer_machine
 
 from chimera.calibration.fitting.contexts import fit_contexts
 from chimera.calibration.fitting.observations import Observations, observe
@@ -15,6 +14,7 @@ from chimera.pipeline.timeline import Span, Timeline
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import Locality
 from tests.calibration.invented_probes import rank_probes
+from tests.machines import MLP_TINY, layer_machine
 
 
 def refit(

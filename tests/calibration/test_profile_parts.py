@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machines import MLP_TINY, MS, layer_machine
 
 from chimera.calibration.fitting.observations import Observation, Observations, observe
 from chimera.calibration.fitting.profile import Measurements, fit_profile
@@ -31,6 +30,7 @@ from chimera.simulator.engines.direct import engine
 from chimera.simulator.engines.times import timeline_of
 from chimera.simulator.workload.workload import Workload
 from tests.calibration.invented_probes import layer_probe, rank_probes
+from tests.machines import MLP_TINY, MS, layer_machine
 
 MACHINE = layer_machine()
 BOUNDARY = 512 * 4 * 4

@@ -1,7 +1,6 @@
 """Spreads that are known, drawn by the simulator, and found again in its timelines."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest

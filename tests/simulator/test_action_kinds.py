@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machines import stage_machine
 
 from chimera.pipeline.actions import Action, Kind, Overlap, Step
 from chimera.pipeline.lowering.lower import lower
@@ -21,6 +20,7 @@ from chimera.simulator.costs.profile import LayerCost, LinkCost, Locality, Overh
 from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.workload import Workload
+from tests.machines import stage_machine
 from tests.sizes import examples
 
 SIZED = stage_machine(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 
 import pytest
-from machines import stage_machine
 
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.lowering.lower import lower
@@ -24,6 +23,7 @@ from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.contention import contention
 from chimera.simulator.workload.workload import Workload
+from tests.machines import stage_machine
 
 PROFILE = stage_machine(
     1000,

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machines import stage_machine
 
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import build
@@ -15,6 +14,7 @@ from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
 from chimera.simulator.predicting.conditions import Conditions
 from chimera.simulator.reasons.closed_form import ClosedForm, Undefined, closed_form, critical_counts, differences
+from tests.machines import stage_machine
 from tests.sizes import examples
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machines import stage_machine
 
 from chimera.pipeline.actions import Action, Kind
 from chimera.pipeline.errors import DeadlockError, ScheduleError
@@ -27,6 +27,7 @@ from chimera.simulator.costs.profile import (
 )
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.workload import Workload
+from tests.machines import stage_machine
 from tests.sizes import examples
 from tests.strategies import schedules as any_schedule
 
@@ -81,7 +82,7 @@ def test_latency_shifts_the_longest_path_exactly(schedule: Schedule, forward: in
     assert timeline.end_ns == longest_path(schedule, forward, backward, latency)
 
 
-def sized(link: LinkCost, forward: int = 1000, backward: int = 2000, boundary: int = 1000, **fields: object) -> Profile:
+def sized(link: LinkCost, forward: int = 1000, backward: int = 2000, boundary: int = 1000, **fields: Any) -> Profile:
     size = {"boundary_bytes": boundary}
     return stage_machine(forward, backward, size=size, parameters=10, **({"links": {"local": link}} | fields))
 

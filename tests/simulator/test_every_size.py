@@ -6,8 +6,6 @@ from collections import Counter
 from fractions import Fraction
 
 import pytest
-from grids import DEVICES, NAMES, admitted, some_counts
-from machines import stage_machine
 
 from chimera.pipeline.lowering.lower import lower
 from chimera.pipeline.schedule import Schedule
@@ -17,10 +15,12 @@ from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.workload import Workload
 from tests.grids import DEVICES, NAMES, admitted, some_counts
+from tests.machines import stage_machine
 
 F, I, W = 300, 310, 290
 B = I + W
 SIZED = stage_machine(F, B, I, W, size={"activation_bytes": 7, "boundary_bytes": 3})
+_TEMPORARY = {"activations", "buffers", "workspace"}
 
 
 def pipeline_formula(schedule: Schedule) -> Fraction | None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machines import stage_machine
 
 from chimera.pipeline.files.schedule_file import read_schedule, schedule_json
 from chimera.pipeline.schedules import build
 from chimera.simulator import simulate
+from tests.machines import stage_machine
+from tests.sizes import examples
 
 FORWARD, BACKWARD, ACTIVATIONS, INPUT = 1000, 2100, 500, 31
 PROFILE = stage_machine(

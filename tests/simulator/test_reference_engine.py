@@ -222,12 +222,18 @@ def test_draws_and_steady_states_come_from_the_engine_that_was_asked(jitter: int
 
 def test_decisions_wait_for_the_end_of_their_moment_and_those_of_a_lower_turn_for_all_before() -> None:
     env = simpy.Environment()
-    moment, done = Moment(env), []
+    moment = Moment(env)
+    done: list[tuple[float, str]] = []
+
+    def _start(more: bool) -> None:
+        done.append((env.now, "starts"))
+        if more:
+            env.process(_acts("c", 0, False))
 
     def _acts(name: str, delay: int, more: bool) -> Any:
         yield env.timeout(delay)
         moment.at_its_end(1, lambda: done.append((env.now, "links")))
-        moment.at_its_end(0, lambda: (done.append((env.now, "starts")), more and env.process(_acts("c", 0, False))))
+        moment.at_its_end(0, lambda: _start(more))
         yield env.timeout(0)
         done.append((env.now, name))
 
