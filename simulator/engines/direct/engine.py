@@ -10,8 +10,8 @@ the end of every computation; `chimera.simulator.engines.direct.sharing` adds ev
 down. Time is integer nanoseconds. When no event is left while a device has actions left, the devices
 wait for one another for ever, and that is reported.
 
-Semantics are those of `chimera.pipeline.soundness.deadlock`, and one more. Buffered: as above. Rendezvous: a SEND or RECV holds its
-device until the message has crossed the link, which starts when both stand there; batched: the same
+Semantics are those of `pipeline.soundness.deadlock`, and one more. Buffered: as above. Rendezvous: a SEND or RECV holds
+its device until the message has crossed the link, which starts when both stand there; batched: the same
 for a run of adjacent ones of one channel (peer and replica) together. Stream: posting holds nobody, but every device's
 messages are served in the order in which it posted them (`chimera.simulator.engines.direct.streams`).
 
@@ -45,7 +45,7 @@ Steps = Generator[simpy.Event, Any, None]
 
 
 Transport = Literal[Semantics, "stream"]
-"""What a transport makes wait: `chimera.pipeline.soundness.deadlock`, or one stream a device (`chimera.simulator.engines.direct.streams`)."""
+"""What a transport makes wait: `pipeline.soundness.deadlock`, or one stream a device (`engines.direct.streams`)."""
 TRANSPORTS: tuple[Transport, ...] = (*get_args(Semantics), "stream")
 
 
