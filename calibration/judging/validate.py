@@ -37,7 +37,7 @@ from chimera.simulator import Prediction, Profile, simulate
 
 Compute = Literal["real", "paced"]
 _SAMPLES = 401
-"""draws of an iteration: the ends of a 90 % interval of a hundred of them alone are off by enough to lose 3 iterations of 100"""
+"""draws of an iteration: a 90 % interval of a hundred of them alone is off by enough to lose 3 iterations of 100"""
 _GRADIENT_TOLERANCE = 1e-10
 _PACE_SHARE = 0.3
 _DEFAULT = Source()
@@ -67,9 +67,9 @@ def validate(
     The ranks run calibration and judged iterations in turns for about `budget_s` seconds, on `width`
     copies of the pipeline. With compute "paced", for more ranks than cores, every stage sleeps for
     the costs of `pace`, or of a calibration on as many ranks as there are cores; messages,
-    all-reduces, order and memory are real. `partition` is one as `chimera.pipeline.models.partition.Partition.of` takes it,
-    for calibration and judged runs alike where the number of stages is the same. Raises InputError for arguments that do not fit,
-    RunError when a rank fails.
+    all-reduces, order and memory are real. `partition` is one as `chimera.pipeline.models.partition.Partition.of` takes
+    it, for calibration and judged runs alike where the number of stages is the same. Raises InputError for arguments
+    that do not fit, RunError when a rank fails.
     """
     schedules = check_validation(
         names,
@@ -127,7 +127,7 @@ def check_validation(
     source: Source = _DEFAULT,
     partition: str | None = None,
 ) -> dict[str, Schedule]:
-    """The schedules of a validation; raises InputError for all that can be known without this machine's cores and folders."""
+    """The schedules of a validation; raises InputError for what is wrong whatever this machine's cores and folders."""
     _check_compute(compute, pace)
     config, found = model_config(model), {}
     for each in names:

@@ -45,7 +45,8 @@ def check_room(job: Job, schedules: Mapping[str, Schedule]) -> None:
         sizes = f"B = {first.microbatch_size} on {schedules[first.label].devices * first.width} ranks"
         raise InputError(
             f"{job.model['name']} with {', '.join(case.label for case in job.cases)}, {sizes}",
-            f"holds at least {format_bytes(needed)} (weights, gradients, optimizer, activations) where this host has {format_bytes(available)} left",
+            f"holds at least {format_bytes(needed)} (weights, gradients, optimizer, activations) "
+            f"where this host has {format_bytes(available)} left",
             "take a smaller model or micro-batch, more hosts (chimera slurm), or predict it with chimera simulate",
         )
 

@@ -14,7 +14,7 @@ from chimera.executor.modules.deferral import Deferring, as_autocast
 
 
 class Convolution(nn.Conv2d, Deferring):
-    """torch's convolution, square, without bias, padded to keep the image; with a sink it leaves its weight gradient there."""
+    """torch's convolution, square, without bias, padded to keep the image; its weight gradient goes to any sink."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)

@@ -67,7 +67,7 @@ class Run:
 
     @property
     def steady_iteration_s(self) -> float | None:
-        """What an iteration takes while the pipeline is full, the median; None of schedules with a flush or few micro-batches."""
+        """What an iteration takes while the pipeline is full, the median; None with a flush, or few micro-batches."""
         found = [spent for each in self.timelines if (spent := steady_iteration_ns(each, self.schedule)) is not None]
         return median(found) / 1e9 if found else None
 

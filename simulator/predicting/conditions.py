@@ -83,7 +83,7 @@ def check(conditions: Conditions, profile: Profile, schedule: Schedule) -> None:
 
 
 def fitted(conditions: Conditions, profile: Profile, schedule: Schedule) -> Conditions:
-    """The conditions, checked, with a partition in words cut for this schedule; raises what `check` does, and InputError."""
+    """The conditions, checked, a partition in words cut for this schedule; raises what `check` does, and InputError."""
     check(conditions, profile, schedule)
     text = conditions.partition
     if not isinstance(text, str):

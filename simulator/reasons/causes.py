@@ -15,7 +15,7 @@ from chimera.simulator.workload.workload import RECEIVE, REDUCE, SEND, Workload
 
 
 class Place(NamedTuple):
-    """Where a walk from the end stands: behind a position of a device's row, a posted message, a message, an all-reduce."""
+    """Where a walk from the end stands: behind a position of a row, a posted message, a message or an all-reduce."""
 
     what: Literal["device", "posting", "message", "all-reduce"]
     number: int

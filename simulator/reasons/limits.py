@@ -38,10 +38,10 @@ class Losses(NamedTuple):
     """The iteration as a sum, in nanoseconds: what the average device computes, and what comes on top.
 
     Taken away in this order, each beside those before: sends and receives that wait for each other
-    or for their turn, the sharing of NICs and of half duplex links, synchronisation and optimizer steps, the time of messages, host overheads, work that slows other
-    work down, differences between stages; what is left above the average device's computation is
-    bubble. A cause that hides another one counts for what remains of it. A term can be negative
-    where less waiting changes who comes first.
+    or for their turn, the sharing of NICs and of half duplex links, synchronisation and optimizer steps, the time of
+    messages, host overheads, work that slows other work down, differences between stages; what is left above the
+    average device's computation is bubble. A cause that hides another one counts for what remains of it. A term can
+    be negative where less waiting changes who comes first.
     """
 
     transport: int

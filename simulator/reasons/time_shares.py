@@ -23,7 +23,7 @@ class DeviceShares:
     start_up: int = 0
     """until its first computation begins, dispatch and host time for messages apart"""
     wait_forward: int = 0
-    """for an activation its producer had not sent yet, or, with messages that hold devices, its consumer not come to take"""
+    """for an activation its producer had not sent yet, or, with messages that hold devices, its consumer not taken"""
     wait_backward: int = 0
     """the same for a gradient"""
     transfer: int = 0

@@ -136,7 +136,7 @@ def test_it_trains_and_its_gradients_are_those_of_one_process(tmp_path: Path) ->
         config_dict(family_of(MODEL).narrow(MODEL)), cases, optimizer="sgd", learning_rate=1.0, dtype="float64"
     )
     payload = {"train": train.payload(), "verify": verify.payload()}
-    ranks = launch("tests.executor.toy_family:trained_and_verified", payload, ranks=2, output=tmp_path, deadline_s=60)
+    ranks = launch("tests.executor.toy_family:trained_and_verified", payload, ranks=2, output=tmp_path, deadline_s=240)
     for name in SCHEDULES:
         row = losses([rank["job"] for rank in ranks], name)
         assert sum(row[-10:]) < sum(row[:10]) / 4, name  # it learns

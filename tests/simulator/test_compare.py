@@ -107,7 +107,7 @@ def test_rows_stand_in_the_order_given_and_come_as_they_are_ready() -> None:
 
 
 def test_the_ranking_is_by_iteration_and_keeps_the_order_of_equals() -> None:
-    """(N + D - 1)(F + B) for both GPipe and DAPPLE; Chimera is D/2 - 1 bubbles of each kind shorter (paper, table 2)."""
+    """(N + D - 1)(F + B) for GPipe and DAPPLE; Chimera is D/2 - 1 bubbles of each kind shorter (paper, table 2)."""
     comparison = compare(["gpipe", "chimera", "dapple"], UNIFORM, stages=4, microbatches=4)
     assert [each.schedule.name for each in comparison.ranking] == ["chimera", "gpipe", "dapple"]
     assert comparison.best is comparison[1] and comparison.places == (1, 0, 2)

@@ -71,7 +71,7 @@ class CompiledWorkload:
         """the nodes whose durations `chimera.simulator.draws.sampling.draw` draws, in the order of its columns"""
 
     def _cost(self, workload: Workload) -> None:
-        """Durations of the nodes and sums on the edges; raises OverflowError for those that might add up to too much."""
+        """Durations of the nodes and sums on the edges; raises OverflowError for those that may add up to too much."""
         graph, kinds = self.graph, workload.message_kinds
         wires = [(kind.send_overhead_ns, kind.receive_overhead_ns, kind.occupancy_ns) for kind in kinds]
         self._weights = Weights(graph, graph.sums(workload.profile.overheads.dispatch_ns, wires))
@@ -84,7 +84,7 @@ class CompiledWorkload:
         self._base = durations + self._weights.both
 
     def iteration_ns(self, work_ns: Integers) -> Integers:
-        """Iteration times for samples of durations, shape (samples, columns): see `chimera.simulator.draws.sampling.draw`."""
+        """Iteration times for samples of durations, shape (samples, columns): see `simulator.draws.sampling.draw`."""
         if len(work_ns) == 1:
             values, nodes = self._base.copy(), self._drawable[: work_ns.shape[1]]
             values[nodes] = work_ns[0] + self._weights.both[nodes]
