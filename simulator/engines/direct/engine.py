@@ -10,8 +10,8 @@ the end of every computation; `chimera.simulator.engines.direct.sharing` adds ev
 down. Time is integer nanoseconds. When no event is left while a device has actions left, the devices
 wait for one another for ever, and that is reported.
 
-`chimera.simulator.engines.reference.device` says the same plainly and more slowly, moment by moment; what transports make
-wait stands in `chimera.simulator.engines.exchanges`.
+`chimera.simulator.engines.reference.device` says the same plainly and more slowly, moment by moment; what transports
+make wait stands in `chimera.simulator.engines.exchanges`.
 
 With buffered messages and private links every moment is a maximum of sums of durations: for a fixed
 order nothing that gets faster can make anything later. That need not hold where messages share a
