@@ -1,4 +1,4 @@
-"""What a transport makes wait: which messages hold their devices, and which are posted and waited for together.
+"""What a transport makes wait: which messages hold their devices, and which a device posts and awaits together.
 
 Semantics are those of `chimera.pipeline.soundness.deadlock`, and one more. Buffered: a SEND costs its overhead and
 goes on, a computation waits for its messages. Rendezvous: a SEND or RECV holds its

@@ -23,7 +23,7 @@ def rank_probes(
     all_reduces: Mapping[int, Mapping[int, Sequence[int]]] | None = None,
     overlaps: Iterable[OverlapProbe] = (),
 ) -> RankProbes:
-    """What one rank would measure: layers of `machine` times a factor; messages by bytes, all-reduces by ranks, bytes."""
+    """What a rank would measure: layers of `machine` times a factor; messages by bytes, all-reduces by ranks, bytes."""
     stack = () if machine is None else machine.layers
     costs = [layer.costs[0] for layer in stack]
     return RankProbes(

@@ -1,4 +1,4 @@
-"""Links, all-reduces, layers and steps fitted to measurements whose truth is known, noise and gaps included."""
+"""Links, all-reduces, layers and steps fitted to measurements of machines whose truth is known, with noise and gaps."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def test_delays_in_place_have_the_last_word_on_latency() -> None:
 
 
 def test_messages_that_are_faster_in_a_pipeline_than_round_trips_say_bound_the_bandwidth() -> None:
-    # At 200 ns a byte a boundary would take 1.6 ms, but consumers waited 0.4 ms in all: no latency, 0.4 ms each
+    # At 200 ns a byte a boundary would take 1.6 ms, but consumers waited 0.4 ms in all: no latency, and 0.4 ms a
+    # boundary
     link = fit(rank_probes(MACHINE, messages=messages(50_000, 200)), waits(*[400_000] * 5)).links["local"]
     assert link.latency_ns == 0 and link.bandwidth_bytes_per_s == pytest.approx(BOUNDARY / 0.4e-3)
 

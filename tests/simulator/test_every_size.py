@@ -16,6 +16,9 @@ from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.workload import Workload
 from tests.grids import DEVICES, NAMES, admitted, some_counts
 from tests.machines import stage_machine
+from tests.sizes import ALL
+
+pytestmark = pytest.mark.timeout(1200 if ALL else 300)
 
 F, I, W = 300, 310, 290
 B = I + W

@@ -1,4 +1,4 @@
-"""The reference engine and the direct one find the same moments, whatever contends."""
+"""The reference engine and the direct one find the same moments, whatever contends; what only its parts promise."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_they_agree_on_all_reduces_of_groups_that_overlap(
 
 
 def test_of_all_reduces_ready_at_one_moment_the_lower_stage_starts_first() -> None:
-    """Stages 0 on devices 0 and 1, 1 on 2 and 0, 2 on 1 and 2: any two share a device; all are ready when it ends."""
+    """Stages 0 on devices 0 and 1, 1 on 2 and 0, 2 on 1 and 2: any two share a device, all are ready at one moment."""
     placement = ((0, 2, 1), (1, 0, 2))
     order = [Action(s, Kind.F, m) for s in range(3) for m in range(2)]
     order += [Action(s, Kind.B, m) for s in (2, 1, 0) for m in range(2)]

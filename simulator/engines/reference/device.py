@@ -1,10 +1,10 @@
-"""The reference engine: every device is a SimPy process that does what its row says, one action after another.
+"""The reference engine: every device is a SimPy process that does what its row of the plan says, action by action.
 
 Its clock is the environment's. It waits for messages, spends host time, computes, posts, launches all-reduces
-and waits for them. What crosses links stands in `transfers`, all-reduces in `all_reduces`, work that slows other
-work down in `sharing`. When no event is left while a device has actions left, the devices wait for one another for ever, and that is
-reported. Time is integer nanoseconds. This engine is the one that is plainly right; `chimera.simulator.engines.direct`,
-`compiled` and `large` answer sooner and say the same to the nanosecond.
+and waits for them. What crosses links stands in `transfers`, all-reduces in `all_reduces`, work that slows other work
+down in `sharing`. When no event is left while a device has actions left, the devices wait for one another for ever,
+and that is reported. Time is integer nanoseconds. This engine is the one that is plainly right;
+`chimera.simulator.engines.direct`, `compiled` and `large` answer sooner and say the same to the nanosecond.
 """
 
 from __future__ import annotations
