@@ -7,11 +7,12 @@ import pytest
 from chimera.calibration.fitting.contexts import in_place_times
 from chimera.calibration.fitting.observations import InPlace, observe
 from chimera.calibration.fitting.profile import Measurements, fit_profile
-from chimera.calibration.measuring.session import calibration_schedules, gradient_bytes
+from chimera.calibration.measuring.session import calibration_schedules
 from chimera.pipeline.actions import Action, Kind, parse_action
 from chimera.pipeline.models import config_dict, layers, model_config
-from chimera.pipeline.models.partition import Partition, cut
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedules import build
+from chimera.pipeline.setting import Setting
 from chimera.pipeline.timeline import Span, Timeline
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import LayerCost, LinkCost, Locality, OptimizerCost, Overheads, SizeCost
@@ -48,9 +49,11 @@ def refit(
 ) -> Profile:
     """A profile fitted to simulated calibration runs of `machine`, with probes that are 20 % too fast."""
     in_place = InPlace()
+    cut = None if partition is None else Partition(partition)
+    setting = Setting.of(MODEL, stages=stages, microbatch_size=4, partition=cut)
     for schedule in calibration_schedules(stages).values():
         timeline = simulate(schedule, machine, microbatch_size=4, partition=partition).timeline
-        observe(schedule, [timeline], gradient_bytes(MODEL, cut(MODEL, stages, partition)), in_place)
+        observe(schedule, [timeline], setting.gradient_bytes(stages), in_place)
     probes = {
         str(i): {
             "forward": [round(0.8 * layer.costs[0].forward_ns)] * 5,
