@@ -11,6 +11,7 @@ from pathlib import Path
 
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.files.grid import text_grid
+from chimera.pipeline.lowering.order import walk
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import RECOMPUTE, Entry, OptionSpec, build, catalogue
 
@@ -44,7 +45,25 @@ def page() -> str:
         if own:
             lines += ["", "| option | default | choices | |", "|---|---|---|---|"]
             lines += [_option_row(name, spec) for name, spec in own.items()]
+        if entry.name == "chimera":
+            lines += _doubling()
     return "\n".join(lines) + "\n"
+
+
+def _doubling() -> list[str]:
+    """The makespans of forward doubling, in forwards' time at B = 2F without recomputation, by how it hands over."""
+    lines = ["", "Forward doubling without recomputation at B = 2F, in forwards' time:", ""]
+    lines += ["| devices | micro-batches | `handover=batch` | `handover=each` |", "|---|---|---|---|"]
+    for devices, microbatches in ((4, 8), (8, 16), (8, 32), (16, 32)):
+        slots = [_slots(devices, microbatches, handover) for handover in ("batch", "each")]
+        lines.append(f"| {devices} | {microbatches} | {slots[0]} | {slots[1]} |")
+    return lines
+
+
+def _slots(devices: int, microbatches: int, handover: str) -> int:
+    options = {"concat": "doubling", "handover": handover, "recompute": "none"}
+    schedule = build("chimera", stages=devices, microbatches=microbatches, **options)
+    return max(row[-1] for row in walk(schedule.actions, schedule.stages).ends)
 
 
 def _table_row(entry: Entry) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 __all__ = ["app", "main"]
 
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -14,6 +16,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+import chimera
 from chimera.cli.reports.output import note
 from chimera.cli.usage import Command, is_usage_error, refusal
 from chimera.pipeline.errors import ChimeraError, UnknownNameError
@@ -63,9 +66,18 @@ app = typer.Typer(
 )
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"chimera {chimera.__version__}")
+        raise typer.Exit
+
+
 @app.callback(help=_examples_first(_HELP)["help"])
 def _everywhere(
     debug: bool = typer.Option(False, _DEBUG, help="Show a traceback when something fails; accepted anywhere."),
+    version: bool = typer.Option(
+        False, "--version", help="Say which version this is.", callback=_say_version, is_eager=True
+    ),
 ) -> None:
     """Options of every subcommand."""
 
@@ -77,10 +89,24 @@ for _name in _COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command and exits: 0 fine, 1 a check failed, 2 wrong usage or input, 130 interrupted."""
+    _end_as_interrupted()
     status = _status(sys.argv[1:] if arguments is None else list(arguments))
     if "torch.distributed" in sys.modules and "WORLD_SIZE" in os.environ:
         _leave(status)
     sys.exit(status)
+
+
+def _end_as_interrupted() -> None:
+    """SIGTERM (`timeout`, a scheduler) and SIGHUP (a closed terminal) end a command as Ctrl-C does: what is done is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP, and that stays so
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _leave(status: int) -> NoReturn:
@@ -130,6 +156,6 @@ def _tell(error: ChimeraError, remedy: str, arguments: list[str]) -> None:
     """One line and a hint; with --debug, the traceback of what is being handled before them."""
     if _DEBUG in arguments:
         traceback.print_exc()
-    note(f"error: {error}")
+    note(f"error: {error.problem}")
     if remedy:
         note(f"hint: {remedy}")

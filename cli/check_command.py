@@ -4,14 +4,16 @@ from __future__ import annotations
 
 __all__ = ["HELP", "command"]
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
 import typer
 
 from chimera.cli.reports.output import note, print_json
+from chimera.pipeline.actions import Step
 from chimera.pipeline.errors import ScheduleError
-from chimera.pipeline.schedule import Plan, Schedule
+from chimera.pipeline.schedule import Schedule
 
 HELP = """Judge a schedule file: soundness, and deadlock under a transport's semantics.
 
@@ -36,6 +38,7 @@ class Semantics(StrEnum):
 class Dialect(StrEnum):
     """Which CSV spelling a file uses."""
 
+    AUTO = "auto"
     TORCH = "torch"
     ZERO_BUBBLE = "zero-bubble"
 
@@ -44,20 +47,24 @@ def command(
     file: Path = typer.Argument(..., help="torch's CSV or our JSON; lowered or not."),
     placement: Path | None = typer.Option(None, "--placement", help="JSON file: placement[replica][stage] = device."),
     semantics: Semantics = typer.Option(Semantics.BUFFERED, "--semantics", help="How sends and receives wait."),
-    dialect: Dialect = typer.Option(Dialect.TORCH, "--dialect", help="CSV spelling: torch, or B/BW of older files."),
+    dialect: Dialect = typer.Option(Dialect.AUTO, "--dialect", help="CSV spelling: torch, or B/BW of older files."),
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Checks one file."""
     from chimera.pipeline.files.grid import text_grid
-    from chimera.pipeline.files.schedule_file import read_placement, read_plan, read_schedule
+    from chimera.pipeline.files.schedule_file import plan_from, read_file, read_placement
     from chimera.pipeline.soundness.check import check, check_plan
 
     where = read_placement(placement) if placement else None
-    schedule = plan = None
+    schedule: Schedule | None = None
+    rows: Sequence[Sequence[Step]] | None = None
     try:
-        schedule = read_schedule(file, placement=where, dialect=dialect.value)
+        parsed = read_file(file, placement=where, dialect=dialect.value)
+        schedule = parsed.schedule
         check(schedule)
-        plan = read_plan(file, placement=where, dialect=dialect.value, semantics=semantics.value)
+        rows = parsed.rows if parsed.lowered else None
+        plan = plan_from(parsed, semantics.value)
+        rows = plan.actions
         check_plan(plan, semantics.value)
     except ScheduleError as error:
         if as_json:
@@ -68,11 +75,11 @@ def command(
                     "semantics": semantics.value,
                     "device": error.device,
                     "position": error.position,
-                    "reason": str(error),
+                    "reason": error.problem,
                     "remedy": error.remedy,
                 }
             )
-        elif schedule is not None and (mark := _cell(error, schedule, plan)):
+        elif schedule is not None and (mark := _cell(error, schedule, rows)):
             note(text_grid(schedule, mark))
         raise
     actions = sum(map(len, schedule.actions))
@@ -95,11 +102,11 @@ def command(
         )
 
 
-def _cell(error: ScheduleError, schedule: Schedule, plan: Plan | None) -> tuple[int, int] | None:
-    """The cell of the compute grid that an error is about; in a plan, the computation it stands before."""
+def _cell(error: ScheduleError, schedule: Schedule, rows: Sequence[Sequence[Step]] | None) -> tuple[int, int] | None:
+    """The cell of the compute grid that an error is about; of rows with messages, the computation it stands before."""
     device, position = error.device, error.position
     if device is None or position is None or device >= len(schedule.actions):
         return None
-    if plan is not None:
-        position = sum(action.is_compute for action in plan.actions[device][:position])
+    if rows is not None:
+        position = sum(action.is_compute for action in rows[device][:position])
     return device, min(position, max(len(schedule.actions[device]) - 1, 0))

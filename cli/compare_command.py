@@ -9,20 +9,27 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from chimera.cli.options.candidates import candidates, depths
 from chimera.cli.options.costs import Costs
 from chimera.cli.options.grouped import grouped
 from chimera.cli.options.network import NetworkOptions, network_key
-from chimera.cli.options.prediction import PredictionOptions, Question, predict
-from chimera.cli.options.selection import SETTINGS
+from chimera.cli.options.prediction import Asked, PredictionOptions, Question, asked
+from chimera.cli.options.selection import SETTINGS, check_settings, parse_depths, parse_settings, settings_of
 from chimera.cli.options.what_if import WhatIfOptions, capacity_bytes, memory_key, memory_note
 from chimera.cli.reports import closed_form
-from chimera.cli.reports.comparison import beats_key, draw, print_comparison
+from chimera.cli.reports.comparison import draw, print_comparison
 from chimera.cli.reports.output import drawable, draws_into, note, print_json
+from chimera.cli.reports.progress import counted
+from chimera.pipeline.units import format_ns
 
 if TYPE_CHECKING:
-    from chimera.cli.options.candidates import LeftOut
+    from chimera.pipeline.schedule import Option
+    from chimera.pipeline.schedules import Entry
     from chimera.simulator import Prediction
+    from chimera.simulator.predicting.comparison import Comparison
+    from chimera.simulator.predicting.competitors import Competitors
+
+_SILENT_S = 2.0
+"""seconds of estimated work that pass without a word"""
 
 HELP = """Predict several schedules and show them side by side, fastest first.
 
@@ -55,36 +62,68 @@ def command(
 ) -> None:
     """Predicts and ranks."""
     drawable(plot)
-    size = capacity_bytes(changes.capacity)
-    schedules, left_out = candidates(names or [], depths(stages), microbatches, settings)
-    predictions = predict(schedules, Question(costs, network, how, changes))
-    predictions.sort(key=lambda prediction: prediction.metrics.iteration_ns)
+    size, depths = capacity_bytes(changes.capacity), parse_depths(stages)
+    check_settings(names or [], settings)
+    found = _competitors(names or [], depths, microbatches, settings)
+    comparison = _compared(found, asked(Question(costs, network, how, changes)))
     if as_json:
-        print_json(_document(predictions, left_out, size))
+        print_json(_document(comparison, size))
     else:
-        print_comparison(predictions)
-        closed_form.explain_difference(predictions)
-        for prediction in predictions:
-            memory_note(prediction, size)
-        for item in left_out:
-            note(f"left out: {item}")
-        for assumption in predictions[0].assumptions:
-            if all(assumption in prediction.assumptions for prediction in predictions):
-                note(f"assumed: {assumption}")
-    draws_into(plot, lambda path: draw(predictions, path))
+        _print(comparison, size)
+    draws_into(plot, lambda path: draw(comparison, path))
     if not as_json:
-        best = predictions[0].schedule
+        best = comparison.best.schedule
         note(f"next: chimera schedule {best.name} --stages {best.devices} --microbatches {microbatches}")
 
 
-def _document(predictions: list[Prediction], left_out: list[LeftOut], capacity: int | None) -> dict[str, object]:
+def _competitors(names: list[str], depths: list[int], microbatches: int, settings: list[str]) -> Competitors:
+    from chimera.simulator.predicting.competitors import competitors
+
+    def _options(item: Entry) -> dict[str, Option]:
+        return parse_settings(item.name, settings_of(item.name, settings))
+
+    return competitors(names, depths, microbatches, _options)
+
+
+def _compared(found: Competitors, question: Asked) -> Comparison:
+    """The comparison, with all that was assumed; while it takes long, each row is named as it comes."""
+    from chimera.simulator.predicting.compare import compare, estimated_s
+
+    work = sum(estimated_s(schedule, question.conditions) for schedule in found.schedules)
+    if work < _SILENT_S:
+        comparison = compare(found, question.profile, question.conditions)
+    else:
+        with counted(f"predicting {len(found.schedules)} schedules", len(found.schedules)) as came:
+            comparison = compare(found, question.profile, question.conditions, on_row=lambda _, row: came(_line(row)))
+    return comparison.assuming(*question.said)
+
+
+def _line(prediction: Prediction) -> str:
+    return f"{prediction.schedule.name} D={prediction.schedule.devices} {format_ns(prediction.metrics.iteration_ns)}"
+
+
+def _print(comparison: Comparison, size: int | None) -> None:
+    predictions = list(comparison.ranking)
+    print_comparison(comparison)
+    closed_form.explain_difference(predictions)
+    for place in comparison.places:
+        memory_note(comparison[place], comparison.exceeds(place), size)
+    for item in comparison.left_out:
+        note(f"left out: {item}")
+    for assumption in predictions[0].assumptions:
+        if all(assumption in prediction.assumptions for prediction in predictions):
+            note(f"assumed: {assumption}")
+
+
+def _document(comparison: Comparison, capacity: int | None) -> dict[str, object]:
     cases = [
         {
-            **prediction.as_json(),
-            **network_key(prediction),
-            **closed_form.keys(prediction),
-            **memory_key(prediction, capacity),
+            **comparison[place].as_json(),
+            **network_key(comparison[place]),
+            **closed_form.keys(comparison[place]),
+            **memory_key(comparison.exceeds(place), capacity),
         }
-        for prediction in predictions
+        for place in comparison.places
     ]
-    return {"cases": cases, **beats_key(predictions), "excluded": [item._asdict() for item in left_out]}
+    drawn = {} if comparison.best.draws_ns is None else {"beats": comparison.chances()}
+    return {"cases": cases, **drawn, "excluded": [item._asdict() for item in comparison.left_out]}

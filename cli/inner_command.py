@@ -32,17 +32,17 @@ def chimera_words(path: Path) -> list[list[str]]:
         raise InputError(
             f"--array {path}", f"cannot be read: {error}", "give a text file, one chimera command a line"
         ) from error
-    found = []
+    commands = []
     for number, line in enumerate(lines, start=1):
         try:
             words = shlex.split(line, comments=True)
         except ValueError as error:
             raise InputError(f"{path}, line {number}", str(error).lower(), "close the quote") from error
         if words:
-            found.append(words)
-    if not found:
+            commands.append(words)
+    if not commands:
         raise InputError(f"--array {path}", "has no command", "write one chimera command a line")
-    return found
+    return commands
 
 
 def task_of(words: Sequence[str]) -> Task:

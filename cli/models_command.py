@@ -43,7 +43,7 @@ def command(
 
 def _document(config: ModelConfig, *, in_full: bool) -> dict[str, Any]:
     described = layers(config)
-    found: dict[str, Any] = {
+    document: dict[str, Any] = {
         "name": config.name,
         "family": config.family,
         "config": config_dict(config),
@@ -53,8 +53,8 @@ def _document(config: ModelConfig, *, in_full: bool) -> dict[str, Any]:
         "largest_boundary_elements": _largest_boundary(described).boundary_elements,
     }
     if in_full:
-        found["layers"] = [_layer_document(layer) for layer in described]
-    return found
+        document["layers"] = [_layer_document(layer) for layer in described]
+    return document
 
 
 def _layer_document(layer: Layer) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["HELP", "command"]
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import typer
 from chimera.cli.options.costs import Costs, as_text
 from chimera.cli.options.grouped import grouped
 from chimera.cli.options.network import NetworkOptions, network_key
-from chimera.cli.options.prediction import PredictionOptions, Question, check, predict
+from chimera.cli.options.prediction import Asked, PredictionOptions, Question, asked, check
 from chimera.cli.options.selection import SETTINGS, select_plan
 from chimera.cli.options.what_if import WhatIfOptions, capacity_bytes, memory_key, memory_note
 from chimera.cli.reports.explanation import EXPLAIN, explained, print_explanation
@@ -29,7 +30,9 @@ from chimera.cli.reports.output import (
 from chimera.pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
+    from chimera.pipeline.schedule import Plan, Schedule
     from chimera.simulator import Prediction
+    from chimera.simulator.costs.what_if import OutOfMemory
 
 HELP = """Predict one configuration: iteration time, bubbles, throughput, memory.
 
@@ -64,14 +67,15 @@ def command(
     check(how)
     size = capacity_bytes(changes.capacity)
     planned = select_plan(name, stages, microbatches, settings, how.width)
-    (prediction,) = predict([planned], Question(costs, network, how, changes))
+    prediction = _predicted(planned, asked(Question(costs, network, how, changes)))
+    exceeds = None if size is None else _exceeded(prediction, size)
     explanation = explained(prediction, planned, size) if explain else None
     if as_json:
         found = {} if explanation is None else {"explain": explanation.as_json()}
-        print_json({**prediction.as_json(), **network_key(prediction), **found, **memory_key(prediction, size)})
+        print_json({**prediction.as_json(), **network_key(prediction), **found, **memory_key(exceeds, size)})
     else:
         _print(prediction)
-        memory_note(prediction, size)
+        memory_note(prediction, exceeds, size)
         if explanation is not None:
             print_explanation(explanation)
     _write_trace(prediction, trace)
@@ -79,6 +83,20 @@ def command(
     if not as_json:
         shape = f"--stages {prediction.schedule.devices} --microbatches {prediction.schedule.microbatches}"
         note(f"next: chimera compare {shape} {as_text(costs)}")
+
+
+def _predicted(planned: Schedule | Plan, question: Asked) -> Prediction:
+    """The prediction, with all that was assumed about it."""
+    from chimera.simulator import simulate
+
+    prediction = simulate(planned, question.profile, question.conditions)
+    return replace(prediction, assumptions=(*prediction.assumptions, *question.said))
+
+
+def _exceeded(prediction: Prediction, capacity: int) -> OutOfMemory | None:
+    from chimera.simulator.memory.capacity import exceeded
+
+    return exceeded(prediction, capacity)
 
 
 def _write_trace(prediction: Prediction, trace: Path | None) -> None:

@@ -148,12 +148,12 @@ def _show(folder: Path, *, as_json: bool) -> int:
     return _report(states(folder), as_json=as_json)
 
 
-def _report(found: list[TaskState], *, as_json: bool) -> int:
+def _report(tasks: list[TaskState], *, as_json: bool) -> int:
     """Exit status 1 if a task has ended otherwise than done."""
     if as_json:
         from dataclasses import asdict
 
-        print_json({"schema_version": 1, "tasks": [asdict(task) for task in found]})
+        print_json({"schema_version": 1, "tasks": [asdict(task) for task in tasks]})
     else:
         rows = [
             (
@@ -163,7 +163,7 @@ def _report(found: list[TaskState], *, as_json: bool) -> int:
                 task.reason,
                 task.command,
             )
-            for task in found
+            for task in tasks
         ]
-        print_table(f"{len(found)} task(s)", ("task", "state", "exit", "reason", "command"), rows, numbers_from=9)
-    return 1 if any(task.ended and task.state != "done" for task in found) else 0
+        print_table(f"{len(tasks)} task(s)", ("task", "state", "exit", "reason", "command"), rows, numbers_from=9)
+    return 1 if any(task.ended and task.state != "done" for task in tasks) else 0

@@ -29,12 +29,12 @@ class Command(TyperCommand):
 def _values(args: list[str], flags: list[str]) -> list[tuple[str, str]]:
     """The (flag, value) pairs of one option among the words before `--`."""
     words = args[: args.index("--")] if "--" in args else args
-    found = []
+    pairs = []
     for place, word in enumerate(words):
         flag, separator, value = word.partition("=")
         if flag.startswith("-") and flag in flags:
-            found.append((flag, value if separator else "".join(words[place + 1 : place + 2])))
-    return found
+            pairs.append((flag, value if separator else "".join(words[place + 1 : place + 2])))
+    return pairs
 
 
 def _refuse_contradiction(given: list[tuple[str, str]]) -> None:
@@ -63,8 +63,8 @@ def refusal(error: Any) -> ChimeraError:
         if parameter.param_type_name == "option"
         else (parameter.metavar or parameter.name.upper())
     )
-    if found := _CHOICES.search(message):
-        return UnknownNameError(f"value of {flag}", found[1], re.findall(r"'([^']*)'", found[2]))
+    if choices := _CHOICES.search(message):
+        return UnknownNameError(f"value of {flag}", choices[1], re.findall(r"'([^']*)'", choices[2]))
     if message.startswith("Missing"):
         return InputError(f"{command} without {flag}", "", f"{parameter.help or ''} {examples}".strip())
     derived = next(

@@ -11,22 +11,41 @@ __all__ = [
     "UnknownNameError",
 ]
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 
 class ChimeraError(Exception):
     """Base of all errors of this project; the command prints it as one line and a hint.
 
-    `given` says what was found, `derived` what follows from it, `remedy` what to change.
-    `exit_status` is what the command returns: 2 for bad input, 1 for a failed check or run.
+    `given` says what was found, `derived` what follows from it, `remedy` what to change; its text holds
+    all three. `exit_status` is what the command returns: 2 for bad input, 1 for a failed check or run.
     """
 
     exit_status = 2
 
     def __init__(self, given: str, derived: str = "", remedy: str = "") -> None:
         self.given, self.derived, self.remedy = given, derived, remedy
-        super().__init__(": ".join(part for part in (given, derived) if part))
+        super().__init__(given, derived, remedy)
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, in one line without the remedy."""
+        return ": ".join(part for part in (self.given, self.derived) if part)
+
+    def __str__(self) -> str:
+        return "; ".join(part for part in (self.problem, self.remedy) if part)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (type(self), self.args, self.__dict__)  # subclasses take other arguments
+
+
+def _remade(kind: type[ChimeraError], args: tuple[str, ...], state: Mapping[str, Any]) -> ChimeraError:
+    """An error as it was before it crossed to another process."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class InputError(ChimeraError):

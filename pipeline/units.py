@@ -42,10 +42,10 @@ def parse_bandwidth(text: str) -> float:
         raise InputError(f"bandwidth {text!r}", "is not a size per second", "write 10GB/s, 800MiB/s, 100Gbit/s")
     bits = amount.strip().endswith("bit")
     units = _BITS if bits else {**_BYTES, "kB": 1000}
-    found = _parse(amount, "bandwidth", units, "10GB/s, 800MiB/s, 100Gbit/s") / (8 if bits else 1)
-    if not found:
+    bandwidth = _parse(amount, "bandwidth", units, "10GB/s, 800MiB/s, 100Gbit/s") / (8 if bits else 1)
+    if not bandwidth:
         raise InputError(f"bandwidth {text!r}", "is zero: nothing would ever arrive", "give a bandwidth above zero")
-    return found
+    return bandwidth
 
 
 def _parse(text: str, noun: str, units: dict[str, int], examples: str) -> int:

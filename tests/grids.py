@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from random import Random
-
-from strategies import divisors
 
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.schedule import Option, Schedule
 from chimera.pipeline.schedules import build, catalogue
+from tests.sizes import ALL
+from tests.strategies import divisors
 
 DEVICES, MICROBATCHES = 16, 64
 NAMES = [item.name for item in catalogue() if not item.reads_file]
@@ -38,11 +37,11 @@ def admitted(name: str, devices: int, counts: range | list[int]) -> Iterator[Sch
 
 
 def some_counts(devices: int, name: str, most: int = 2) -> list[int]:
-    """Micro-batch counts at the edges (1, D-1, D, D+1, 2D, the largest) and `most` seeded others.
+    """Micro-batch counts on the diagonal (D, 2D) and at the edges (1, D-1, D+1, the largest) and `most` seeded others.
 
-    With CHIMERA_GRID=all: every count there is, which takes minutes.
+    Where everything is tried (see `tests.sizes`), every count there is.
     """
-    if os.environ.get("CHIMERA_GRID") == "all":
+    if ALL:
         return list(range(1, MICROBATCHES + 1))
     others = Random(f"{name} {devices}").sample(range(1, MICROBATCHES), most)
     return sorted({1, max(devices - 1, 1), devices, devices + 1, 2 * devices, MICROBATCHES, *others})

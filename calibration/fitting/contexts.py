@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["in_place_times"]
+__all__ = ["fit_contexts"]
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from statistics import median
 from typing import NamedTuple
 
-from chimera.calibration.fitting.observations import InPlace
+from chimera.calibration.fitting.observations import Observations
 from chimera.pipeline.actions import Kind
 from chimera.pipeline.rules import Context
 from chimera.simulator.costs.profile import Locality
@@ -32,7 +32,7 @@ class _Case(NamedTuple):
     recompute: bool
 
 
-def in_place_times(in_place: InPlace) -> tuple[Locality, dict[tuple[int, Kind], float]]:
+def fit_contexts(observations: Observations) -> tuple[Locality, dict[tuple[int, Kind], float]]:
     """The factors of contexts, and per (stage, kind) the time in nanoseconds without any of them.
 
     A factor is the median of the ratios of medians over all pairs of cases that differ in nothing
@@ -41,7 +41,7 @@ def in_place_times(in_place: InPlace) -> tuple[Locality, dict[tuple[int, Kind], 
     Stages that recompute tell the factors of that, and nothing else.
     """
     times: dict[_Case, list[float]] = defaultdict(list)
-    for seen in in_place.actions:
+    for seen in observations.actions:
         times[_Case(seen.run, seen.device, *seen[:4], min(seen.turn, _WARM), seen.recompute)].append(seen.duration_ns)
     cold = {Kind.F: _cold(times, (Kind.F,)), Kind.W: ()} | dict.fromkeys(_BACKWARDS, _cold(times, _BACKWARDS))
     warm: dict[_Case, list[float]] = defaultdict(list)
@@ -70,11 +70,11 @@ def in_place_times(in_place: InPlace) -> tuple[Locality, dict[tuple[int, Kind], 
 def _cold(times: Mapping[_Case, list[float]], kinds: Collection[Kind]) -> tuple[float, ...]:
     """What the first computations of a kind take over warm ones; nothing where none is known to differ."""
     medians = {case: median(samples) for case, samples in times.items() if case.kind in kinds and not case.recompute}
-    found = tuple(
+    factors = tuple(
         _ratio(medians, {case: case._replace(turn=_WARM) for case in medians if case.turn == turn})
         for turn in range(_WARM)
     )
-    return found if any(factor != 1.0 for factor in found) else ()
+    return factors if any(factor != 1.0 for factor in factors) else ()
 
 
 def _factor(medians: dict[_Case, float], kind: Kind, context: Context) -> float:

@@ -8,7 +8,7 @@ cross-validation: Hastie, Tibshirani, Friedman: The Elements of Statistical Lear
 
 from __future__ import annotations
 
-__all__ = ["CalibrationRun", "cross_validated"]
+__all__ = ["CalibrationRun", "cross_validate"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ class CalibrationRun:
         return kinds | recomputing | {f"all-reduce over {self.schedule.replicas}"}
 
 
-def cross_validated(
+def cross_validate(
     fit: Callable[[Sequence[CalibrationRun]], Profile],
     runs: Sequence[CalibrationRun],
     *,

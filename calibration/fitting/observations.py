@@ -6,7 +6,7 @@ word belongs to short runs through the executor. Everything here reads measured 
 
 from __future__ import annotations
 
-__all__ = ["InPlace", "Observation", "observe"]
+__all__ = ["Observation", "Observations", "observe"]
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,9 +27,9 @@ _CLEARLY_NS = 500_000
 class Observation(NamedTuple):
     """One computation: how long it took, and how long after it could have started it did start.
 
-    `split` marks forwards whose backward comes as I and W, `recompute` computations of stages that recompute. `run` and `iteration` count the calls of
-    `observe` and the timelines of all of them; `turn` counts what the device had computed of this
-    stage and kind in this iteration.
+    `split` marks forwards whose backward comes as I and W, `recompute` computations of stages that
+    recompute. `run` and `iteration` count the calls of `observe` and the timelines of all of them; `turn`
+    counts what the device had computed of this stage and kind in this iteration.
     """
 
     stage: int
@@ -48,7 +48,7 @@ class Observation(NamedTuple):
 
 
 @dataclass(slots=True)
-class InPlace:
+class Observations:
     """Observations in nanoseconds, gathered over many iterations of one or several schedules.
 
     `steps[stage]` are optimizer steps, `reduces` triples of (ranks, bytes, ns) of all-reduces as each device
@@ -69,11 +69,11 @@ def observe(
     schedule: Schedule,
     timelines: Iterable[Timeline],
     gradient_bytes: Sequence[int],
-    into: InPlace,
+    observations: Observations,
     *,
     width: int = 1,
 ) -> None:
-    """Adds what the timelines of `schedule` on `width` copies of the pipeline show to `into`.
+    """Adds what the timelines of `schedule` on `width` copies of the pipeline show to `observations`.
 
     `gradient_bytes[stage]` is what an all-reduce of that stage carries.
     """
@@ -83,19 +83,19 @@ def observe(
         rows = [timeline.of_device(device) for device in range(timeline.devices)]
         ends = {part: span.end_ns for row in rows for span in row for part in span.action.parts}
         for device, row in enumerate(rows):
-            into.actions += [
-                seen._replace(device=device, iteration=into.iterations, run=into.runs)
-                for seen in _observations(schedule, row, ends, split)
+            observations.actions += [
+                seen._replace(device=device, iteration=observations.iterations, run=observations.runs)
+                for seen in _observe_row(schedule, row, ends, split)
             ]
-        _observe_closing(timeline, group, gradient_bytes, into)
-        into.iterations += 1
-    into.runs += 1
+        _observe_closing(timeline, group, gradient_bytes, observations)
+        observations.iterations += 1
+    observations.runs += 1
 
 
-def _observations(
+def _observe_row(
     schedule: Schedule, row: tuple[Span, ...], ends: dict[Action, int], split: set[tuple[int, int]]
 ) -> list[Observation]:
-    found = []
+    observed = []
     before: Span | None = None
     done: Counter[tuple[int, Kind]] = Counter()
     for span in row:
@@ -104,7 +104,7 @@ def _observations(
             context = context_of(action, None if before is None else before.action)
             duration = span.end_ns - span.start_ns
             prepares = action.kind is Kind.F and (action.stage, action.microbatch) in split
-            found.append(
+            observed.append(
                 Observation(
                     action.stage,
                     action.kind,
@@ -120,7 +120,7 @@ def _observations(
             )
             done[action[:2]] += 1
         before = span
-    return found
+    return observed
 
 
 def _start(schedule: Schedule, span: Span, before: Span | None, ends: dict[Action, int]) -> tuple[Start, int]:
@@ -149,7 +149,7 @@ def _produced(schedule: Schedule, action: Action, ends: dict[Action, int]) -> in
     return None
 
 
-def _observe_closing(timeline: Timeline, group: int, gradient_bytes: Sequence[int], found: InPlace) -> None:
+def _observe_closing(timeline: Timeline, group: int, gradient_bytes: Sequence[int], observations: Observations) -> None:
     together: dict[tuple[int, ...], list[int]] = defaultdict(list)
     launched = _launched(timeline)
     for device in range(timeline.devices):
@@ -157,28 +157,30 @@ def _observe_closing(timeline: Timeline, group: int, gradient_bytes: Sequence[in
         # Beside computation they are slower: that has a probe of its own (`chimera.calibration.fitting.overlap`).
         reduces = [span for span in timeline.of_device(device, "sync") if span.start_ns >= computed]
         if reduces:
-            mean_bytes, mean_ns = _reduce(reduces, launched, gradient_bytes)
-            found.reduces.append((group, mean_bytes, mean_ns))
+            mean_bytes, mean_ns = _share_links(reduces, launched, gradient_bytes)
+            observations.reduces.append((group, mean_bytes, mean_ns))
             together[tuple(sorted(span.action.parts[0].stage for span in reduces))].append(mean_ns * len(reduces))
         for span in timeline.of_device(device, "optimizer"):
-            found.steps[span.action.parts[0].stage].append(span.end_ns - span.start_ns)
+            observations.steps[span.action.parts[0].stage].append(span.end_ns - span.start_ns)
     for stages, times in together.items():
-        found.reduce_times[stages].append(min(times))
+        observations.reduce_times[stages].append(min(times))
     if timeline.spans:
-        found.tails.append(timeline.end_ns - max(span.end_ns for span in timeline.spans))
+        observations.tails.append(timeline.end_ns - max(span.end_ns for span in timeline.spans))
 
 
 def _launched(timeline: Timeline) -> dict[int, int]:
     """When the last device launched the all-reduce of a stage: before, the others wait and nothing is reduced."""
-    found: dict[int, int] = {}
+    launched: dict[int, int] = {}
     for device in range(timeline.devices):
         for span in timeline.of_device(device, "sync"):
             stage = span.action.parts[0].stage
-            found[stage] = max(found.get(stage, 0), span.start_ns)
-    return found
+            launched[stage] = max(launched.get(stage, 0), span.start_ns)
+    return launched
 
 
-def _reduce(reduces: Sequence[Span], launched: Mapping[int, int], gradient_bytes: Sequence[int]) -> tuple[int, int]:
+def _share_links(
+    reduces: Sequence[Span], launched: Mapping[int, int], gradient_bytes: Sequence[int]
+) -> tuple[int, int]:
     """Mean bytes and mean share of the time: all-reduces of one device that overlap share its links."""
     busy, reached = 0, 0
     for stage, span in sorted(

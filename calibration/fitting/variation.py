@@ -9,7 +9,7 @@ every iteration of a run is no variation and is taken out first.
 
 from __future__ import annotations
 
-__all__ = ["variation"]
+__all__ = ["fit_jitter"]
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chimera.calibration.fitting.observations import InPlace, Observation
+from chimera.calibration.fitting.observations import Observation, Observations
 from chimera.simulator.costs.profile import Jitter
 
 _QUANTILES, _OUTERMOST = 33, 0.005
@@ -41,7 +41,7 @@ _Cells = Mapping[_Cell, Sequence[float]]
 """relative durations, 1 being usual"""
 
 
-def variation(in_place: InPlace) -> Jitter:
+def fit_jitter(observations: Observations) -> Jitter:
     """What varies, and by how much; all zero with fewer than 33 observations.
 
     Computations: quantiles of an action's own residual, the outermost being the 0.5 % ones. A start
@@ -53,7 +53,7 @@ def variation(in_place: InPlace) -> Jitter:
     disturbed are not among those observed: stragglers that hold up whole rounds by more than a tenth are
     taken for disturbances from outside.
     """
-    cells, stalls = _without_stalls(_relative_durations(in_place.actions))
+    cells, stalls = _without_stalls(_relative_durations(observations.actions))
     if sum(map(len, cells.values())) < _QUANTILES:
         return Jitter()
     slow = _stragglers(cells)
@@ -64,12 +64,14 @@ def variation(in_place: InPlace) -> Jitter:
         action_quantiles=tuple(max(float(value), -0.9) for value in np.quantile(_own(usual), grid)),
         device_spread=sqrt(device),
         iteration_spread=sqrt(iteration),
-        message_spread=_spread([(1, [seen.delay_ns for seen in in_place.actions if seen.start == "waited"])]),
-        all_reduce_spread=_spread((len(stages), row) for stages, row in in_place.reduce_times.items()),
-        optimizer_spread=sqrt(max(_spread((1, row) for row in in_place.steps.values()) ** 2 - iteration - device, 0.0)),
+        message_spread=_spread([(1, [seen.delay_ns for seen in observations.actions if seen.start == "waited"])]),
+        all_reduce_spread=_spread((len(stages), row) for stages, row in observations.reduce_times.items()),
+        optimizer_spread=sqrt(
+            max(_spread((1, row) for row in observations.steps.values()) ** 2 - iteration - device, 0.0)
+        ),
         straggler_probability=len(slow) / len(cells),
         straggler_factor=max(1.0, median(slow.values())) if slow else 1.0,
-        stalls_per_s=1e9 * len(stalls) / sum(seen.duration_ns for seen in in_place.actions),
+        stalls_per_s=1e9 * len(stalls) / sum(seen.duration_ns for seen in observations.actions),
         stall_ns=round(fmean(stalls)) if stalls else 0,
     )
 

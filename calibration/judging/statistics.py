@@ -9,8 +9,8 @@ from __future__ import annotations
 __all__ = [
     "DISTURBANCE_RULE",
     "Interval",
-    "disturbed",
-    "disturbed_rounds",
+    "find_disturbed",
+    "find_disturbed_rounds",
     "median_interval",
     "relative_spread",
     "win_probability",
@@ -67,7 +67,7 @@ def relative_spread(samples: Sequence[float]) -> float:
     return float(1.4826 * np.median(np.abs(values - centre)) / centre) if centre else 0.0
 
 
-def disturbed(durations: Sequence[float], steal_fractions: Sequence[float]) -> list[bool]:
+def find_disturbed(durations: Sequence[float], steal_fractions: Sequence[float]) -> list[bool]:
     """Which iterations of one configuration DISTURBANCE_RULE sets aside.
 
     `steal_fractions[i]` is the steal time during iteration i over its duration and the cores used.
@@ -78,7 +78,7 @@ def disturbed(durations: Sequence[float], steal_fractions: Sequence[float]) -> l
     ]
 
 
-def disturbed_rounds(calibration: Mapping[int, float]) -> set[int]:
+def find_disturbed_rounds(calibration: Mapping[int, float]) -> set[int]:
     """Which rounds DISTURBANCE_RULE sets aside; `calibration[round]` is their calibration runs' total time.
 
     Only calibration runs are looked at: what is judged has no say in what is judged.

@@ -5,13 +5,14 @@ from __future__ import annotations
 __all__ = ["CaseError", "Figures", "Summary", "Validation", "ValidationCase"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from math import isfinite
 from statistics import fmean
 from typing import Any
 
 from chimera.calibration.judging.statistics import Interval, win_probability
+from chimera.pipeline.showing import Record, records_table, show_line
 from chimera.pipeline.timeline import Timeline
 from chimera.simulator.costs.profile import Profile
 
@@ -102,6 +103,34 @@ class ValidationCase:
         """Whether the iteration time was predicted within the relative `tolerance`."""
         return abs(self.error.iteration) <= tolerance
 
+    def record(self, tolerance: float) -> Record:
+        """The case as one row of a table; of the devices, the peaks that are largest."""
+        error, sides = self.error, {"predicted": self.predicted, "measured": self.measured}
+        figures: Record = {}
+        for side, values in sides.items():
+            figures |= {
+                f"{side}_iteration_s": values.iteration_s,
+                f"{side}_bubble_ratio": values.bubble_ratio,
+                f"{side}_throughput_samples_per_s": values.throughput_samples_per_s,
+                f"{side}_peak_memory_bytes": max(values.peak_memory_bytes, default=None),
+                f"{side}_steady_iteration_s": values.steady_iteration_s,
+            }
+        return {
+            "schedule": self.schedule,
+            "stages": self.stages,
+            "microbatches": self.microbatches,
+            "width": self.width,
+            **figures,
+            "measured_iteration_low_s": self.interval.low,
+            "measured_iteration_high_s": self.interval.high,
+            "iterations": self.iterations,
+            "iteration_error_ratio": error.iteration,
+            "bubble_ratio_error_points": error.bubble_ratio_points,
+            "throughput_error_ratio": error.throughput,
+            "peak_memory_error_ratio": error.peak_memory,
+            "within_tolerance": self.within(tolerance),
+        }
+
     def as_json(self, tolerance: float) -> dict[str, Any]:
         """The case under the names of the command's contract."""
         error = self.error
@@ -144,7 +173,7 @@ class Summary:
     """every pair of cases that the measurement can tell apart (p > 95 %) is predicted in that order"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Validation:
     """The closed loop's result; `as_json` is the document that `chimera validate --json` prints."""
 
@@ -162,7 +191,20 @@ class Validation:
     gradients_match_reference: bool
     max_gradient_difference: float
     profile: Profile
-    provenance: Mapping[str, Any]
+    provenance: Mapping[str, Any] = field(compare=False)
+    """command, date, host, versions, seed: no part of the verdict"""
+
+    def __repr__(self) -> str:
+        count = f"{len(self.cases)} case{'s' if len(self.cases) != 1 else ''}"
+        return show_line("Validation", self.model, [count, self.verdict] if self.cases else [count])
+
+    def _repr_html_(self) -> str:
+        title = f"Validation of {self.model}"
+        return records_table(f"{title}: {self.verdict}" if self.cases else title, self.records())
+
+    def records(self) -> list[Record]:
+        """One for each case, predicted beside measured."""
+        return [case.record(self.tolerance) for case in self.cases]
 
     @property
     def summary(self) -> Summary:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chimera.calibration.judging.statistics import disturbed, disturbed_rounds
+from chimera.calibration.judging.statistics import find_disturbed, find_disturbed_rounds
 from chimera.executor.jobs.results import timelines
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.timeline import Timeline
@@ -33,34 +33,36 @@ def keep_undisturbed(
     """
     measured = {label: timelines(results, label) for label in labels}
     numbers = {label: [record["round"] for record in results[0]["cases"][label]] for label in labels}
-    found = {}
+    kept = {}
     for label in labels:
-        noisy = disturbed_rounds(_round_durations([each for each in calibration if each != label], measured, numbers))
+        noisy = find_disturbed_rounds(
+            _round_durations([each for each in calibration if each != label], measured, numbers)
+        )
         steal = _steal(results, label, measured[label])
-        single = disturbed([float(t.end_ns) for t in measured[label]], steal)
+        single = find_disturbed([float(t.end_ns) for t in measured[label]], steal)
         flags = [bad or number in noisy for bad, number in zip(single, numbers[label], strict=True)]
         if all(flags):
             derived = "nothing is left to judge"
             raise InputError(
                 f"all {len(flags)} iterations of {label} were disturbed", derived, "free the machine and repeat"
             )
-        found[label] = Kept(
+        kept[label] = Kept(
             tuple(t for t, bad in zip(measured[label], flags, strict=True) if not bad),
             tuple(n for n, bad in zip(numbers[label], flags, strict=True) if not bad),
             sum(flags),
         )
-    return found
+    return kept
 
 
 def _round_durations(
     calibration: Collection[str], measured: Mapping[str, Sequence[Timeline]], numbers: Mapping[str, Sequence[int]]
 ) -> dict[int, float]:
     """Time of the calibration runs by round."""
-    found: dict[int, float] = {}
+    durations: dict[int, float] = {}
     for label in calibration:
         for number, timeline in zip(numbers[label], measured[label], strict=True):
-            found[number] = found.get(number, 0.0) + timeline.end_ns
-    return found
+            durations[number] = durations.get(number, 0.0) + timeline.end_ns
+    return durations
 
 
 def _steal(results: Sequence[Mapping[str, Any]], label: str, measured: Sequence[Timeline]) -> list[float]:

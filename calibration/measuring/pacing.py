@@ -5,8 +5,8 @@ from __future__ import annotations
 __all__ = ["paced_layers", "paces"]
 
 from collections.abc import Sequence
-from typing import Any
 
+from chimera.calibration.measuring.probes import LayerProbe
 from chimera.executor.jobs.pace import Pace
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.schedule import Schedule
@@ -32,22 +32,15 @@ def paces(
     )
 
 
-def paced_layers(profile: Profile, microbatch_size: int) -> dict[str, dict[str, Any]]:
-    """What a probe would find of the layers of ranks that sleep for the profile's costs, by layer number.
+def paced_layers(profile: Profile, microbatch_size: int) -> tuple[LayerProbe, ...]:
+    """What probes would find of the layers of ranks that sleep for the profile's costs.
 
     Sleeping needs no workspace. Raises InputError for a profile that knows stages only.
     """
-    return {
-        str(index): {
-            "forward": [cost.forward_ns],
-            "backward": [cost.backward_ns],
-            "activation_bytes": cost.activation_bytes,
-            "output_bytes": cost.boundary_bytes,
-            "forward_workspace_bytes": 0,
-            "backward_workspace_bytes": 0,
-        }
+    return tuple(
+        LayerProbe(index, (cost.forward_ns,), (cost.backward_ns,), cost.activation_bytes, cost.boundary_bytes, 0, 0)
         for index, cost in enumerate(stage_costs(profile, _layer_count(profile), microbatch_size))
-    }
+    )
 
 
 def _layer_count(profile: Profile) -> int:

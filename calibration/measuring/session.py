@@ -16,11 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chimera.calibration.fitting.misfit import CalibrationRun, cross_validated
-from chimera.calibration.fitting.observations import InPlace, observe
+from chimera.calibration.fitting.misfit import CalibrationRun, cross_validate
+from chimera.calibration.fitting.observations import Observations, observe
 from chimera.calibration.fitting.profile import Measurements, fit_profile
 from chimera.calibration.measuring.disturbances import Kept, keep_undisturbed
 from chimera.calibration.measuring.pacing import paced_layers, paces
+from chimera.calibration.measuring.probes import RankProbes
 from chimera.calibration.measuring.short_runs import calibration_schedules
 from chimera.executor.jobs.cases import Job, Paces, job_of
 from chimera.executor.jobs.results import losses, timelines
@@ -145,7 +146,9 @@ def _payload(config: SessionConfig, job: Job, schedules: Iterable[Schedule]) -> 
         "message_bytes": sorted({4096, boundary // 4, boundary, 4 * boundary}),
         "reduce_bytes": sorted({4096, reduce // 4, reduce}),
         "reduce_groups": sorted({item.replicas * config.width for item in schedules} - {1}),
-        "layers": None if config.pace is None else paced_layers(config.pace, config.microbatch_size),
+        "layers": None
+        if config.pace is None
+        else [each.to_json() for each in paced_layers(config.pace, config.microbatch_size)],
     }
 
 
@@ -153,8 +156,9 @@ def _session(config: SessionConfig, schedules: Mapping[str, Schedule], results: 
     calibration = {label: item for label, item in schedules.items() if label.startswith("calibration-")}
     kept = keep_undisturbed(results, schedules, calibration)
     runs = [CalibrationRun(item, kept[label], config.counts(item.stages)) for label, item in calibration.items()]
-    profile = cross_validated(
-        partial(_fit, config, [result["probes"] for result in results], _provenance(config, kept)),
+    probes = [RankProbes.from_json(result["probes"]) for result in results]
+    profile = cross_validate(
+        partial(_fit, config, probes, _provenance(config, kept)),
         runs,
         microbatch_size=config.microbatch_size,
         width=config.width,
@@ -173,21 +177,21 @@ def _session(config: SessionConfig, schedules: Mapping[str, Schedule], results: 
 
 def _fit(
     config: SessionConfig,
-    probes: Sequence[Mapping[str, Any]],
+    probes: Sequence[RankProbes],
     origin: Mapping[str, object],
     runs: Sequence[CalibrationRun],
 ) -> Profile:
     """The profile that the probes and these calibration runs show."""
-    in_place = InPlace()
+    observations = Observations()
     setting = config.setting
     sizes = setting.gradient_bytes(config.stages)
     for run in runs:
-        observe(run.schedule, run.kept.timelines, sizes, in_place, width=config.width)
+        observe(run.schedule, run.kept.timelines, sizes, observations, width=config.width)
     model, optimizer = setting.work.model, setting.work.optimizer.name
-    measurements = Measurements(
-        model, config.stages, config.microbatch_size, optimizer, probes, in_place, config.counts(config.stages)
+    measured = Measurements(
+        model, config.stages, config.microbatch_size, optimizer, probes, observations, config.counts(config.stages)
     )
-    return fit_profile(model.name, measurements, origin)
+    return fit_profile(model.name, measured, origin)
 
 
 def _peaks(results: Sequence[Mapping[str, Any]], label: str, devices: int) -> tuple[int, ...]:

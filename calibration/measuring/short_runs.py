@@ -35,10 +35,10 @@ def calibration_schedules(stages: int, judged: Iterable[Schedule] = ()) -> dict[
         wanted.append(("zb-h1", few, 1))
     if not judged or any(item.recompute for item in judged):
         wanted.append((_RECOMPUTING, few, 1))
-    found = {}
+    runs = {}
     for name, microbatches, step in wanted:
         while (name, microbatches) in taken:
             microbatches += step
         schedule, options = ("dapple", {"recompute": "all"}) if name == _RECOMPUTING else (name, {})
-        found[f"calibration-{name}"] = build(schedule, stages=stages, microbatches=microbatches, **options)
-    return found
+        runs[f"calibration-{name}"] = build(schedule, stages=stages, microbatches=microbatches, **options)
+    return runs

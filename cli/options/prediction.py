@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Engine", "PredictionOptions", "Question", "check", "predict"]
+__all__ = ["Asked", "Engine", "PredictionOptions", "Question", "asked", "check"]
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +12,13 @@ import typer
 
 from chimera.cli.options.costs import Costs, profile_from
 from chimera.cli.options.network import NetworkOptions, on_network
-from chimera.cli.options.partition import PARTITION, layers_per_stage
-from chimera.cli.options.what_if import WhatIfOptions, slow_devices, under
+from chimera.cli.options.partition import PARTITION
+from chimera.cli.options.what_if import WhatIfOptions, capacity_bytes, slow_devices, under
 from chimera.pipeline.errors import InputError
-from chimera.pipeline.schedule import Plan, Schedule
 
 if TYPE_CHECKING:
-    from chimera.simulator import Prediction, Profile
+    from chimera.simulator import Profile
+    from chimera.simulator.predicting.conditions import Conditions
 
 
 class Engine(StrEnum):
@@ -81,25 +81,40 @@ class Question:
     changes: WhatIfOptions
 
 
-def predict(schedules: list[Schedule | Plan], question: Question) -> list[Prediction]:
-    """`chimera.simulator.simulate` for each at the costs of the command line, with all that was assumed about them.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asks: costs, conditions, and what a reader must know about both."""
+
+    profile: Profile
+    conditions: Conditions
+    said: tuple[str, ...]
+
+
+def asked(question: Question) -> Asked:
+    """The profile and the conditions of the command line.
 
     Raises InputError for options that contradict each other or the profile.
     """
-    check(question.how)
+    from chimera.simulator.predicting.conditions import Conditions
+
+    how = question.how
+    check(how)
     profile = profile_from(question.costs, question.network.p2p)
     profile, network = on_network(profile, question.network)
-    profile, changes = under(profile, question.changes, question.how.samples)
-    _check_depths(schedules, profile)
-    return [_predict(schedule, profile, question, (*network, *changes)) for schedule in schedules]
-
-
-def _check_depths(schedules: list[Schedule | Plan], profile: Profile) -> None:
-    depths = {each.schedule.devices if isinstance(each, Plan) else each.devices for each in schedules}
-    if len(depths) > 1 and profile.per_stage:
-        given = f"{', '.join(map(str, sorted(depths)))} devices with costs of equal stages"
-        derived = "more stages would be a larger model, and the times could not be compared"
-        raise InputError(given, derived, "give --profile with layers, which are partitioned anew for each depth")
+    profile, changes = under(profile, question.changes, how.samples)
+    conditions = Conditions(
+        microbatch_size=how.microbatch_size,
+        width=how.width,
+        partition=how.partition,
+        semantics=how.semantics.value,
+        receives="early" if how.receives is None else how.receives.value,
+        slow_devices=slow_devices(question.changes.slow_device),
+        engine=how.engine.value if how.engine else None,
+        samples=how.samples,
+        seed=how.seed,
+        capacity_bytes=capacity_bytes(question.changes.capacity),
+    )
+    return Asked(profile, conditions, (*network, *changes, *_transport(how)))
 
 
 def check(how: PredictionOptions) -> None:
@@ -108,27 +123,6 @@ def check(how: PredictionOptions) -> None:
     if how.receives is not None and how.semantics is not Semantics.STREAM:
         derived = f"changes nothing with {given}: a receive's place decides what waits on communication streams only"
         raise InputError(f"--receives {how.receives.value}", derived, "add --semantics stream")
-
-
-def _predict(planned: Schedule | Plan, profile: Profile, question: Question, said: tuple[str, ...]) -> Prediction:
-    from chimera.simulator import simulate
-
-    how = question.how
-    plain = planned.schedule if isinstance(planned, Plan) else planned
-    prediction = simulate(
-        planned,
-        profile,
-        microbatch_size=how.microbatch_size,
-        width=how.width,
-        engine=how.engine.value if how.engine else None,
-        samples=how.samples,
-        seed=how.seed,
-        semantics=how.semantics.value,
-        receives="early" if how.receives is None else how.receives.value,
-        slow_devices=slow_devices(question.changes.slow_device),
-        partition=layers_per_stage(how.partition, plain, profile=profile),
-    )
-    return replace(prediction, assumptions=(*prediction.assumptions, *said, *_transport(how)))
 
 
 def _transport(how: PredictionOptions) -> tuple[str, ...]:

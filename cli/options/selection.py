@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["SETTINGS", "parse_settings", "select", "select_plan", "select_several", "settings_of"]
+__all__ = [
+    "SETTINGS",
+    "check_settings",
+    "parse_depths",
+    "parse_settings",
+    "select",
+    "select_plan",
+    "select_several",
+    "settings_of",
+]
 
 from pathlib import Path
 
@@ -10,7 +19,7 @@ import typer
 
 from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.schedule import Option, Plan, Schedule
-from chimera.pipeline.schedules import OptionSpec, build, entry
+from chimera.pipeline.schedules import OptionSpec, build, catalogue, entry
 from chimera.pipeline.soundness.check import check
 
 SETTINGS = typer.Option([], "--set", metavar="KEY=VALUE", help="An option of the schedule; repeatable.")
@@ -56,6 +65,23 @@ def select_several(
 def settings_of(name: str, settings: list[str]) -> list[str]:
     """Those that name an option of this schedule; a file has none."""
     return [] if _is_file(name) else [each for each in settings if each.partition("=")[0] in entry(name).options]
+
+
+def parse_depths(text: str) -> list[int]:
+    """`8`, or `4,8,16`; InputError for anything else."""
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise InputError(f"--stages {text}", "is not a number of devices, nor several", "write 8, or 4,8,16") from error
+
+
+def check_settings(names: list[str], settings: list[str]) -> None:
+    """Raises UnknownNameError for a setting that none of these schedules (of all, without names) has."""
+    chosen = [entry(name) for name in names] or [item for item in catalogue() if not item.reads_file]
+    keys = {key for item in chosen for key in item.options}
+    for setting in settings:
+        if (key := setting.partition("=")[0]) not in keys:
+            raise UnknownNameError("option of these schedules", key, keys)
 
 
 def select_plan(

@@ -6,7 +6,6 @@ __all__ = ["WhatIfOptions", "capacity_bytes", "memory_key", "memory_note", "slow
 
 import re
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -166,15 +165,14 @@ def capacity_bytes(given: str | None) -> int | None:
     return found
 
 
-def memory_key(prediction: Prediction, capacity: int | None) -> dict[str, Any]:
+def memory_key(exceeds: OutOfMemory | None, capacity: int | None) -> dict[str, Any]:
     """`out_of_memory`: null, or who exceeds the capacity first; nothing without a capacity."""
     if capacity is None:
         return {}
-    found = _exceeded(prediction, capacity)
-    return {"capacity_bytes": capacity, "out_of_memory": None if found is None else found.as_json()}
+    return {"capacity_bytes": capacity, "out_of_memory": None if exceeds is None else exceeds.as_json()}
 
 
-def memory_note(prediction: Prediction, capacity: int | None) -> None:
+def memory_note(prediction: Prediction, exceeds: OutOfMemory | None, capacity: int | None) -> None:
     """Says who runs out of memory, or that nobody does."""
     if capacity is None:
         return
@@ -183,16 +181,5 @@ def memory_note(prediction: Prediction, capacity: int | None) -> None:
     if not any(peaks):
         note(f"{name}: whether {format_bytes(capacity)} are enough is unknown: the profile holds no sizes")
         return
-    found = _exceeded(prediction, capacity)
-    note(
-        f"{name}: {found or f'{format_bytes(capacity)} are enough: no device holds more than {format_bytes(max(peaks))}'}"
-    )
-
-
-def _exceeded(prediction: Prediction, capacity: int) -> OutOfMemory | None:
-    from chimera.simulator.costs.what_if import out_of_memory
-
-    if max(device.peak_memory_bytes or 0 for device in prediction.metrics.per_device) <= capacity:
-        return None  # before all events of a very large schedule are written down
-    events = groupby(prediction.timeline.memory, key=lambda event: event.device)
-    return out_of_memory([tuple(row) for _, row in events], capacity)
+    enough = f"{format_bytes(capacity)} are enough: no device holds more than {format_bytes(max(peaks))}"
+    note(f"{name}: {exceeds or enough}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["draw_comparison"]
+__all__ = ["comparison_figure", "draw_comparison"]
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from chimera.cli.pictures.parts import parts_of
 from chimera.cli.pictures.rows import draw_row, legend_handles, row_width, time_axis
-from chimera.cli.pictures.style import Margins, finish, headline, new_figure
+from chimera.cli.pictures.style import Margins, arrange, headline, new_figure, save
 from chimera.pipeline.metrics import measure
 from chimera.pipeline.timeline import Timeline
 
@@ -19,6 +21,11 @@ _BAND_INCHES, _FILL = 0.9, 0.9
 
 def draw_comparison(timelines: Mapping[str, Timeline], path: str | Path, *, title: str, caption: str) -> Path:
     """Draws one band of device rows per timeline, in the mapping's order, and returns the file's path."""
+    return save(comparison_figure(timelines, title=title, caption=caption), path)
+
+
+def comparison_figure(timelines: Mapping[str, Timeline], *, title: str, caption: str) -> Figure:
+    """One band of device rows per timeline, in the mapping's order, as a figure."""
     shown = list(timelines.values())
     devices = max(timeline.devices for timeline in shown)
     height = max(_BAND_INCHES, 0.11 * devices)
@@ -37,4 +44,4 @@ def draw_comparison(timelines: Mapping[str, Timeline], path: str | Path, *, titl
     axes.set_yticks([(band + 0.5) * devices for band in range(len(shown))], labels)
     headline(axes, title, f"{len(shown)} schedules, {devices} devices each")
     richest = max(map(parts_of, shown), key=lambda parts: parts.count)
-    return finish(figure, path, caption, _MARGINS, legend_handles(shown, richest))
+    return arrange(figure, caption, _MARGINS, legend_handles(shown, richest))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["draw_schedule"]
+__all__ = ["draw_schedule", "schedule_figure"]
 
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from chimera.cli.pictures.parts import parts_of
 from chimera.cli.pictures.rows import draw_row, legend_handles, row_width, time_axis
-from chimera.cli.pictures.style import Margins, finish, headline, new_figure, time_unit
+from chimera.cli.pictures.style import Margins, arrange, headline, new_figure, save, time_unit
 from chimera.pipeline.metrics import measure
 from chimera.pipeline.timeline import Timeline
 
@@ -20,7 +21,12 @@ _ROW, _FILL = 0.40, 0.86
 
 
 def draw_schedule(timeline: Timeline, path: str | Path, *, title: str, caption: str) -> Path:
-    """Draws a predicted or measured timeline to a PNG, SVG or PDF file and returns its path.
+    """Draws a predicted or measured timeline to a PNG, SVG or PDF file and returns its path."""
+    return save(schedule_figure(timeline, title=title, caption=caption), path)
+
+
+def schedule_figure(timeline: Timeline, *, title: str, caption: str) -> Figure:
+    """A predicted or measured timeline as a figure.
 
     Grey is idle time. Shades of a colour are the pipelines (directions) or the chunks of a device.
     """
@@ -35,7 +41,7 @@ def draw_schedule(timeline: Timeline, path: str | Path, *, title: str, caption: 
         draw_row(axes, timeline, device, device + (1 - _FILL) / 2, _FILL, parts, scale)
     _name_devices(axes, timeline.devices, row)
     headline(axes, title, _figures(timeline))
-    return finish(figure, path, caption, _MARGINS, legend_handles([timeline], parts))
+    return arrange(figure, caption, _MARGINS, legend_handles([timeline], parts))
 
 
 def _name_devices(axes: Axes, devices: int, row: float) -> None:

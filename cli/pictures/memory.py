@@ -134,9 +134,11 @@ def _mark_peak(axes: Axes, times: NDArray[np.float64], total: NDArray[np.float64
 
 
 def _handles(timelines: Sequence[Timeline], measured: bool) -> list[Artist]:
-    found = {event.category for timeline in timelines for event in timeline.memory if event.delta_bytes}
+    categories = {event.category for timeline in timelines for event in timeline.memory if event.delta_bytes}
     handles: list[Artist] = [
-        Patch(facecolor=colour, label=category) for category, colour in CATEGORY_COLOURS.items() if category in found
+        Patch(facecolor=colour, label=category)
+        for category, colour in CATEGORY_COLOURS.items()
+        if category in categories
     ]
     if measured:
         handles.append(Line2D([], [], color=MEASURED, linestyle="--", linewidth=1.2, label="measured peak"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["draw_scatter"]
+__all__ = ["draw_scatter", "scatter_figure"]
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from chimera.cli.pictures.style import SERIES, SMALL, Margins, finish, headline, new_figure, tidy, time_unit
+from chimera.cli.pictures.style import SERIES, SMALL, Margins, arrange, headline, new_figure, save, tidy, time_unit
 
 if TYPE_CHECKING:
     from chimera.calibration.judging.validation import Validation, ValidationCase
@@ -36,7 +37,12 @@ class _Point(NamedTuple):
 
 
 def draw_scatter(validation: Validation, path: str | Path, *, caption: str) -> Path:
-    """Draws iteration times with the tolerance as a band, and bubble ratios beside them."""
+    """Draws iteration times with the tolerance as a band, and bubble ratios beside them; returns the file's path."""
+    return save(scatter_figure(validation, caption=caption), path)
+
+
+def scatter_figure(validation: Validation, *, caption: str) -> Figure:
+    """Iteration times with the tolerance as a band, and bubble ratios beside them, as a figure."""
     figure = new_figure(_SIDE * (2 + _SPACE) + _MARGINS.left + _MARGINS.right, _SIDE + _MARGINS.top + _MARGINS.bottom)
     times, bubbles = figure.subplots(1, 2, gridspec_kw={"wspace": _SPACE})
     cases = validation.cases
@@ -53,7 +59,7 @@ def draw_scatter(validation: Validation, path: str | Path, *, caption: str) -> P
         f"repeat noise {validation.repeat_noise:.1%}",
     )
     headline(bubbles, "Bubble ratio", f"mean error {summary.mean_abs_error_bubble_points:.1f} points")
-    return finish(figure, path, caption, _MARGINS, _handles(validation))
+    return arrange(figure, caption, _MARGINS, _handles(validation))
 
 
 def _time_point(case: ValidationCase, scale: float) -> _Point:

@@ -12,10 +12,12 @@ __all__ = [
     "SERIES",
     "SMALL",
     "TIME_UNITS",
+    "arrange",
     "finish",
     "headline",
     "ink_on",
     "new_figure",
+    "save",
     "shade",
     "size_unit",
     "tidy",
@@ -95,14 +97,22 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def finish(figure: Figure, path: str | Path, caption: str, margins: Margins, handles: Sequence[Artist] = ()) -> Path:
-    """Writes the figure with its legend below the axes and its caption at the bottom.
+    """Writes the figure with its legend below the axes and its caption at the bottom, as `arrange` and `save` do."""
+    return save(arrange(figure, caption, margins, handles), path)
 
-    The figure grows by the room that both need. The suffix chooses the format. Raises InputError
-    for an unknown suffix, or where nothing can be written.
-    """
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Writes a figure; the suffix chooses the format. InputError for an unknown one, or where nothing can be written."""
     target = Path(path)
     if target.suffix.lower() not in PICTURES:
         raise InputError(f"picture {target.name!r}", "has no known suffix", f"end it in {', '.join(PICTURES)}")
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, format=target.suffix[1:].lower())
+    return target
+
+
+def arrange(figure: Figure, caption: str, margins: Margins, handles: Sequence[Artist] = ()) -> Figure:
+    """Puts the legend below the axes and the caption at the bottom; the figure grows by the room that both need."""
     width, body = map(float, figure.get_size_inches())
     text = fill(caption, int(width * 16.5))
     lines = text.count("\n") + 1 if text else 0
@@ -119,9 +129,7 @@ def finish(figure: Figure, path: str | Path, caption: str, margins: Margins, han
     figure.text(0.1 / width, 0.07 / height, text, fontsize=SMALL - 0.5, color="#666666", va="bottom", ha="left")
     if handles:
         _legend(figure, handles, -(-len(handles) // rows), caption_room / height)
-    with atomic_path(target) as temporary:
-        figure.savefig(temporary, format=target.suffix[1:].lower())
-    return target
+    return figure
 
 
 def _entry_width(handles: Sequence[Artist]) -> float:

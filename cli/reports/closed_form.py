@@ -33,13 +33,13 @@ def explain_difference(predictions: list[Prediction]) -> None:
     """A note on what the formula leaves out of the rows that differ by more than half a percent."""
     from chimera.simulator.reasons.closed_form import differences
 
-    found: dict[str, None] = {}
+    left_out: dict[str, None] = {}
     for prediction in predictions:
         seconds, _ = _value(prediction)
         if seconds is not None and abs(_difference(prediction, seconds)) > _NOTABLE:
-            found |= dict.fromkeys(differences(prediction.schedule, prediction.profile, prediction.conditions))
-    if found:
-        note(f"closed form (Chimera paper, section 3.4) differs: it leaves out {', '.join(found)}")
+            left_out |= dict.fromkeys(differences(prediction.schedule, prediction.profile, prediction.conditions))
+    if left_out:
+        note(f"closed form (Chimera paper, section 3.4) differs: it leaves out {', '.join(left_out)}")
 
 
 def _difference(prediction: Prediction, seconds: float) -> float:
@@ -50,5 +50,5 @@ def _difference(prediction: Prediction, seconds: float) -> float:
 def _value(prediction: Prediction) -> tuple[float | None, str]:
     from chimera.simulator.reasons.closed_form import Undefined, closed_form
 
-    found = closed_form(prediction.schedule, prediction.profile, prediction.conditions)
-    return (None, found.reason) if isinstance(found, Undefined) else (found.total_ns / 1e9, "")
+    value = closed_form(prediction.schedule, prediction.profile, prediction.conditions)
+    return (None, value.reason) if isinstance(value, Undefined) else (value.total_ns / 1e9, "")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["beats_key", "draw", "print_comparison"]
+__all__ = ["draw", "print_comparison"]
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chimera.cli.reports import closed_form
 from chimera.cli.reports.output import caption, note, percent, print_fitting_table, print_table
@@ -13,6 +13,7 @@ from chimera.pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
     from chimera.simulator import Prediction
+    from chimera.simulator.predicting.comparison import Comparison
 
 _STEADY = "steady state"
 _COLUMNS = (
@@ -32,10 +33,11 @@ _FIRST_TO_GO = ("x best", "weights held", "activations", "x bound", "closed form
 """where a terminal is too narrow for all"""
 
 
-def print_comparison(predictions: list[Prediction]) -> None:
-    """One line a prediction, in their order; with several depths, D is part of the name."""
+def print_comparison(comparison: Comparison) -> None:
+    """One line a prediction, fastest first; with several depths, D is part of the name."""
+    predictions = comparison.ranking
     best = predictions[0].metrics.iteration_ns
-    names = labels(predictions)
+    names = [comparison.labels[place] for place in comparison.places]
     rows = [(name, *_row(prediction, best)) for name, prediction in zip(names, predictions, strict=True)]
     several = len({prediction.schedule.devices for prediction in predictions}) > 1
     depth = "" if several else f"D={predictions[0].schedule.devices} "
@@ -49,13 +51,7 @@ def print_comparison(predictions: list[Prediction]) -> None:
     if left_out:
         note(f"this terminal is too narrow for {', '.join(left_out)}: --json has them")
     if predictions[0].draws_ns is not None:
-        _print_chances(predictions)
-
-
-def labels(predictions: list[Prediction]) -> list[str]:
-    """A name for each: the schedule's, with its depth where there are several depths."""
-    several = len({prediction.schedule.devices for prediction in predictions}) > 1
-    return [item.schedule.name + (f" D={item.schedule.devices}" if several else "") for item in predictions]
+        _print_chances(comparison)
 
 
 def _row(prediction: Prediction, best_ns: int) -> tuple[str, ...]:
@@ -86,35 +82,17 @@ def _telling(rows: list[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[s
     return tuple(_COLUMNS[place] for place in kept), [tuple(row[place] for place in kept) for row in rows]
 
 
-def _print_chances(predictions: list[Prediction]) -> None:
+def _print_chances(comparison: Comparison) -> None:
     """The interval of each iteration, and how often it is shorter than the first row's."""
-    names, first = labels(predictions), predictions[0]
+    labels, first = comparison.labels, comparison.places[0]
     rows = []
-    for name, prediction in zip(names, predictions, strict=True):
-        assert prediction.interval_s is not None
-        percentiles = (format_ns(value * 1e9) for value in prediction.interval_s)
-        rows.append((name, *percentiles, "-" if prediction is first else percent(_beats(prediction, first))))
-    title = f"{len(first.draws_ns or ())} draws, in each of which all schedules meet the same conditions"
-    print_table(title, ("schedule", "5 %", "50 %", "95 %", f"is faster than {names[0]}"), rows)
-
-
-def beats_key(predictions: list[Prediction]) -> dict[str, Any]:
-    """`beats`: of every row, the share of draws in which it is faster than each other one; nothing without draws."""
-    if predictions[0].draws_ns is None:
-        return {}
-    named = dict(zip(labels(predictions), predictions, strict=True))
-    return {
-        "beats": {
-            name: {other: _beats(ours, theirs) for other, theirs in named.items() if other != name}
-            for name, ours in named.items()
-        }
-    }
-
-
-def _beats(ours: Prediction, theirs: Prediction) -> float:
-    from chimera.simulator.draws.intervals import beats
-
-    return beats(ours.draws_ns or (), theirs.draws_ns or ())
+    for place in comparison.places:
+        interval_s, chance = comparison[place].interval_s, comparison.chance(place, first)
+        assert interval_s is not None and chance is not None
+        percentiles = (format_ns(value * 1e9) for value in interval_s)
+        rows.append((labels[place], *percentiles, "-" if place == first else percent(chance)))
+    title = f"{len(comparison.best.draws_ns or ())} draws, in each of which all schedules meet the same conditions"
+    print_table(title, ("schedule", "5 %", "50 %", "95 %", f"is faster than {labels[first]}"), rows)
 
 
 def _throughput(prediction: Prediction) -> str:
@@ -123,14 +101,13 @@ def _throughput(prediction: Prediction) -> str:
     return "-" if known is None else f"{known:.4g}"
 
 
-def draw(predictions: list[Prediction], path: Path) -> None:
+def draw(comparison: Comparison, path: Path) -> None:
     """All timelines in one picture."""
     from chimera.cli.pictures.comparison import draw_comparison
 
-    timelines = (prediction.timeline for prediction in predictions)
     draw_comparison(
-        dict(zip(labels(predictions), timelines, strict=True)),
+        {comparison.labels[place]: comparison[place].timeline for place in comparison.places},
         path,
         title="Predicted timelines, fastest first",
-        caption=caption(f"profile {predictions[0].profile.name}"),
+        caption=caption(f"profile {comparison.best.profile.name}"),
     )

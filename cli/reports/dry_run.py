@@ -46,16 +46,16 @@ def report_dry_runs(schedules: Sequence[Schedule], setting: Setting, *, as_json:
     note("nothing was executed: one process walked through all ranks, no tensor was computed and no message left it")
 
 
-def _show(found: DryRun) -> None:
-    messages, size = sum(rank.sent for rank in found.ranks), sum(rank.sent_bytes for rank in found.ranks)
-    largest = max(found.ranks, key=lambda rank: rank.parameters)
+def _show(dry: DryRun) -> None:
+    messages, size = sum(rank.sent for rank in dry.ranks), sum(rank.sent_bytes for rank in dry.ranks)
+    largest = max(dry.ranks, key=lambda rank: rank.parameters)
     title = (
-        f"{found.schedule} of {found.model}, {len(found.ranks)} ranks ({found.devices} devices x width {found.width}), "
-        f"{found.microbatches} micro-batches of {found.microbatch_size}: not executed"
+        f"{dry.schedule} of {dry.model}, {len(dry.ranks)} ranks ({dry.devices} devices x width {dry.width}), "
+        f"{dry.microbatches} micro-batches of {dry.microbatch_size}: not executed"
     )
-    print_table(title, _COLUMNS, _rows(found.ranks))
+    print_table(title, _COLUMNS, _rows(dry.ranks))
     print(
-        f"every message has its counterpart: {messages} of {format_bytes(size)} together; {found.groups} process groups"
+        f"every message has its counterpart: {messages} of {format_bytes(size)} together; {dry.groups} process groups"
     )
     print(
         f"largest rank: {largest.rank} with {largest.parameters:,} parameters, {format_bytes(largest.weight_bytes)} of weights"

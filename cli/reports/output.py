@@ -27,16 +27,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from chimera.cli.reports.plain import visible
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.units import parse_ns
 
 PICTURES = (".png", ".svg", ".pdf")
 """suffixes of the formats that pictures are drawn in"""
+_WIDTH, _WIDEST = 150, 10_000
+"""columns of a table where nothing says how many there are, and where what is said cannot be meant"""
 
 
 def note(text: str) -> None:
     """A line for people, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -48,12 +51,16 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     """A table on stdout; columns from `numbers_from` on are right-aligned. Obeys NO_COLOR and pipes."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", header_style="bold")
+    def _plain(text: str) -> Text:
+        return Text(visible(text))
+
+    table = Table(title=_plain(title), title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index >= numbers_from else "left", overflow="fold")
+        table.add_column(_plain(column), justify="right" if index >= numbers_from else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(_plain, row))
     Console(width=_width()).print(table)
 
 
@@ -78,7 +85,10 @@ def print_fitting_table(
 
 def _width() -> int | None:
     """Of a table: that of the terminal, which rich finds out, or what COLUMNS says."""
-    return None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "150"))
+    columns = os.environ.get("COLUMNS", "")
+    if sys.stdout.isatty():
+        return None
+    return int(columns) if columns.isascii() and columns.isdigit() and 0 < int(columns[:6]) <= _WIDEST else _WIDTH
 
 
 def percent(ratio: float) -> str:
@@ -103,10 +113,10 @@ def duration_ns(option: str, text: str) -> int:
 
 def some_time(option: str, text: str) -> float:
     """Seconds of an option's value; InputError names the option, for no time at all, too."""
-    found = duration_ns(option, text) / 1e9
-    if found <= 0:
+    seconds = duration_ns(option, text) / 1e9
+    if seconds <= 0:
         raise InputError(f"{option} {text}", "is no time at all", "give a time above 0")
-    return found
+    return seconds
 
 
 def usable_folder(folder: Path) -> Path:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["progress"]
+__all__ = ["counted", "progress"]
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -47,7 +47,7 @@ def progress(what: str, expected_s: float | None) -> Iterator[Advance]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # names of others are no markup
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
@@ -62,6 +62,28 @@ def progress(what: str, expected_s: float | None) -> Iterator[Advance]:
 
         yield _advance
         bars.update(task, total=1.0, completed=1.0)
+
+
+@contextmanager
+def counted(what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Yields a function to name each of so many results as it comes, one line each where stderr is no terminal."""
+    from time import monotonic
+
+    if not is_leader():
+        yield lambda _: None
+        return
+    with progress(what, None) as advance:
+        started, came = monotonic(), 0
+
+        def _came(name: str) -> None:
+            nonlocal came
+            came += 1
+            if sys.stderr.isatty():
+                advance(f"{came} of {total}, {name}", monotonic() - started, came / total)
+            else:
+                print(f"{came} of {total}: {name}", file=sys.stderr, flush=True)
+
+        yield _came
 
 
 def _silent(phase: str, elapsed_s: float, done: float | None = None) -> None:

@@ -91,14 +91,14 @@ def said(folder: Path, task: int) -> Said | None:
         lines = (folder / "tasks" / str(task)).read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    found = dict(line.partition("=")[::2] for line in lines)
-    status = found.get("exit_status", "")
+    words = dict(line.partition("=")[::2] for line in lines)
+    status = words.get("exit_status", "")
     return Said(
-        found.get("state", ""),
+        words.get("state", ""),
         int(status) if status else None,
-        int(found.get("job") or 0),
-        found.get("host", ""),
-        found.get("at", ""),
-        found.get("command", ""),
-        found.get("reason", ""),
+        int(words.get("job") or 0),
+        words.get("host", ""),
+        words.get("at", ""),
+        words.get("command", ""),
+        words.get("reason", ""),
     )

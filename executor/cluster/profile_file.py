@@ -144,11 +144,11 @@ def _filled(value: Any, values: Mapping[str, str], place: str) -> Any:
 
 
 def _fill(text: str, values: Mapping[str, str], place: str) -> str:
-    for found in _PLACEHOLDER.finditer(text):
-        if found[1] not in values:
+    for placeholder in _PLACEHOLDER.finditer(text):
+        if placeholder[1] not in values:
             valid = ", ".join(f"{{{name}}}" for name in sorted(values))
-            raise InputError(f"{place} = {text!r}", f"{found[0]} stands for nothing", f"valid: {valid}")
-    return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
+            raise InputError(f"{place} = {text!r}", f"{placeholder[0]} stands for nothing", f"valid: {valid}")
+    return _PLACEHOLDER.sub(lambda placeholder: values[placeholder[1]], text)
 
 
 def _input_error(error: ValidationError, name: str) -> InputError:
@@ -161,6 +161,6 @@ def _input_error(error: ValidationError, name: str) -> InputError:
         shape = _SECTIONS[place[0]] if len(place) > 1 and place[0] in _SECTIONS else Cluster
         unknown = UnknownNameError("key", place[-1], [item.name for item in fields(shape)])
         return InputError(f"{name}: {path}", "is not a key of a cluster profile", unknown.remedy)
-    found = problem.get("input")
-    shown = "" if isinstance(found, dict | list) or problem["type"] == "missing" else f" = {found!r}"
+    value = problem.get("input")
+    shown = "" if isinstance(value, dict | list) or problem["type"] == "missing" else f" = {value!r}"
     return InputError(f"{name}: {path}{shown}", problem["msg"][0].lower() + problem["msg"][1:], f"correct {path}")

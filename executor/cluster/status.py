@@ -38,9 +38,9 @@ def states(folder: Path) -> list[TaskState]:
     Raises InputError where no job was submitted, or squeue is needed and missing.
     """
     job = read_job(folder)
-    found = [said(folder, task) for task in range(len(job.commands))]
-    if all(one is not None and one.state in FINAL for one in found):
-        return _judged(job, found, {})
+    words = [said(folder, task) for task in range(len(job.commands))]
+    if all(one is not None and one.state in FINAL for one in words):
+        return _judged(job, words, {})
     queue = queued(job.number)
     # a task that ended between our look at its file and at the queue would seem lost
     return _judged(job, [said(folder, task) for task in range(len(job.commands))], queue)
@@ -51,9 +51,9 @@ def wait(folder: Path) -> list[TaskState]:
     job = read_job(folder)
     asked = time.monotonic()
     while True:
-        found = [said(folder, task) for task in range(len(job.commands))]
-        if all(one is not None and one.state in FINAL for one in found):
-            return _judged(job, found, {})
+        words = [said(folder, task) for task in range(len(job.commands))]
+        if all(one is not None and one.state in FINAL for one in words):
+            return _judged(job, words, {})
         if time.monotonic() - asked >= _ASK_S:
             asked = time.monotonic()
             latest = states(folder)
@@ -62,8 +62,8 @@ def wait(folder: Path) -> list[TaskState]:
         time.sleep(_LOOK_S)
 
 
-def _judged(job: Job, found: list[Said | None], queue: Mapping[int, str]) -> list[TaskState]:
-    return [_one(job, task, one, queue.get(task)) for task, one in enumerate(found)]
+def _judged(job: Job, words: list[Said | None], queue: Mapping[int, str]) -> list[TaskState]:
+    return [_one(job, task, one, queue.get(task)) for task, one in enumerate(words)]
 
 
 def _one(job: Job, task: int, last: Said | None, queue: str | None) -> TaskState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["IMAGES", "held_out_images", "image_batch", "images"]
+__all__ = ["IMAGES", "draw_images", "held_out_images", "load_images"]
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from chimera.executor.data.batch import Microbatch
+from chimera.executor.data.batch import Draw, Microbatch
 from chimera.executor.data.cifar import read_cifar_10
 from chimera.executor.data.digits import read_digits
 from chimera.executor.data.idx import read_fashion_mnist
 from chimera.executor.data.image_set import Images, ImageSet
 from chimera.executor.data.source import Source
 from chimera.pipeline.errors import InputError
-from chimera.pipeline.models import CNN, MLP, ModelConfig
+from chimera.pipeline.models import ModelConfig, input_shape, layers
 
 IMAGES: dict[str, Callable[[Path], Images]] = {
     "digits": lambda _: read_digits(),
@@ -31,15 +31,14 @@ IMAGES: dict[str, Callable[[Path], Images]] = {
 }
 
 
-def images(source: Source, config: ModelConfig) -> Images:
+def load_images(source: Source, config: ModelConfig) -> Images:
     """The images of a source. Raises InputError if they are not there, damaged, or do not fit the model."""
-    found = _read(source)
-    assert isinstance(config, CNN | MLP)
-    if found.classes > config.classes:
-        derived = f"{config.name} tells {config.classes} apart"
-        raise InputError(f"{source.name} has {found.classes} classes", derived, "use another model")
+    images, (classes,) = _read(source), layers(config)[-1].boundary_shape
+    if images.classes > classes:
+        derived = f"{config.name} tells {classes} apart"
+        raise InputError(f"{source.name} has {images.classes} classes", derived, "use another model")
     _side(config)
-    return found
+    return images
 
 
 @lru_cache(maxsize=2)
@@ -47,16 +46,17 @@ def _read(source: Source) -> Images:
     return IMAGES[source.name](Path(source.folder or "."))
 
 
-def image_batch(config: ModelConfig, found: Images, numbers: range, seed: int, dtype: torch.dtype) -> Microbatch:
-    """The images of these numbers, counted from the first one trained on, whatever the epoch."""
-    size = len(found.train.labels)
-    chosen = np.array([_order(size, seed, number // size)[number % size] for number in numbers])
-    return _batch(config, found, ImageSet(found.train.inputs[chosen], found.train.labels[chosen]), dtype)
+def draw_images(config: ModelConfig, images: Images, draw: Draw) -> Microbatch:
+    """The images of a draw's numbers, counted from the first one trained on, whatever the epoch."""
+    size = len(images.train.labels)
+    chosen = np.array([_order(size, draw.seed, number // size)[number % size] for number in draw.numbers])
+    return _batch(config, images, ImageSet(images.train.inputs[chosen], images.train.labels[chosen]), draw.dtype)
 
 
-def held_out_images(config: ModelConfig, found: Images, size: int, dtype: torch.dtype) -> Microbatch:
-    """The first `size` images that are kept for scoring."""
-    return _batch(config, found, ImageSet(found.held_out.inputs[:size], found.held_out.labels[:size]), dtype)
+def held_out_images(config: ModelConfig, images: Images, draw: Draw) -> Microbatch:
+    """The first `draw.size` images that are kept for scoring."""
+    kept = images.held_out
+    return _batch(config, images, ImageSet(kept.inputs[: draw.size], kept.labels[: draw.size]), draw.dtype)
 
 
 @lru_cache(maxsize=4)
@@ -64,23 +64,22 @@ def _order(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(size)
 
 
-def _batch(config: ModelConfig, found: Images, chosen: ImageSet, dtype: torch.dtype) -> Microbatch:
-    pixels = (torch.from_numpy(chosen.inputs).float() - found.mean) / found.deviation
+def _batch(config: ModelConfig, images: Images, chosen: ImageSet, dtype: torch.dtype) -> Microbatch:
+    pixels = (torch.from_numpy(chosen.inputs).float() - images.mean) / images.deviation
     colours, side = _side(config)
-    fitted = _fitted(pixels, colours, side)
-    inputs = fitted.flatten(1) if isinstance(config, MLP) else fitted
+    inputs = _fitted(pixels, colours, side).reshape(-1, *input_shape(config))
     return Microbatch(inputs.to(dtype), torch.from_numpy(chosen.labels))
 
 
 def _side(config: ModelConfig) -> tuple[int, int]:
-    """Colours and pixels a side that a model takes; an MLP's features are a grey square."""
-    if isinstance(config, CNN):
-        return config.colours, config.image
-    assert isinstance(config, MLP)
-    side = isqrt(config.features)
-    if side * side != config.features:
-        raise InputError(f"images for {config.name}", f"whose {config.features} features are no square", "use a CNN")
-    return 1, side
+    """Colours and pixels a side that a model takes; a vector of features is a grey square."""
+    colours, *sides = (1, *shape) if len(shape := input_shape(config)) == 1 else shape
+    if len(sides) > 1:
+        return colours, sides[0]
+    side = isqrt(sides[0])
+    if side * side != sides[0]:
+        raise InputError(f"images for {config.name}", f"whose {sides[0]} features are no square", "use a CNN")
+    return colours, side
 
 
 def _fitted(pixels: Tensor, colours: int, side: int) -> Tensor:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["masked_pairs"]
+__all__ = ["draw_masked_pairs"]
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chimera.executor.modules.encoder import IGNORED
-from chimera.pipeline.models import BERT
+from chimera.executor.data.batch import IGNORED
 from chimera.pipeline.models.bert import SPECIAL_TOKENS
+from chimera.pipeline.models.transformer import Transformer
 
 _MASKED, _HIDDEN, _REPLACED = 0.15, 0.8, 0.1
 """shares: tokens to be found; of those, hidden behind the mask token; of those, replaced by a random byte"""
@@ -31,10 +31,10 @@ def _layout(sequence: int) -> _Layout:
     return _Layout(slice(1, middle - 1), slice(middle, sequence - 1), (middle - 1, sequence - 1))
 
 
-def masked_pairs(
-    config: BERT, size: int, text: NDArray[np.uint8], generator: np.random.Generator
+def draw_masked_pairs(
+    config: Transformer, size: int, text: NDArray[np.uint8], generator: np.random.Generator
 ) -> tuple[_Tokens, _Tokens]:
-    """Tokens [B, S] and targets [B, S]: see `chimera.executor.modules.encoder.pretraining_loss`.
+    """Tokens [B, S] and targets [B, S]: see `chimera.executor.modules.bert.pretraining_loss`.
 
     In half of the samples the second segment follows the first in the text (class 0), in the others
     it is from anywhere (class 1). Every sample has the same number of tokens to find, so that the mean

@@ -1,24 +1,24 @@
-"""Text as bytes: windows of it for GPT, masked pairs of segments for BERT."""
+"""Text as bytes, and the samples that families cut from it, such as windows of it."""
 
 from __future__ import annotations
 
-__all__ = ["Corpus", "corpus", "held_out_text", "text_batch"]
+__all__ = ["Corpus", "TextInputs", "corpus", "draw_windows"]
 
 import sysconfig
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chimera.executor.data.batch import NEVER, Microbatch
-from chimera.executor.data.masking import masked_pairs
-from chimera.executor.data.source import Source
-from chimera.pipeline.errors import InputError
-from chimera.pipeline.models import BERT, GPT
+from chimera.executor.data.batch import Draw, Microbatch
+from chimera.executor.data.source import DATA_NAMES, TEXT_NAMES, Source
+from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.models.transformer import Transformer
 
 _TRAIN_BYTES, _HELD_OUT_BYTES = 4 << 20, 256 << 10
 _HELD_OUT_SHARE = 10
@@ -71,26 +71,59 @@ def _standard_library() -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(pieces)[:wanted], dtype=np.uint8)
 
 
-def text_batch(config: GPT | BERT, size: int, text: NDArray[np.uint8], key: list[int]) -> Microbatch:
-    """Random windows and what follows each byte (GPT), or masked pairs and what was masked (BERT): [B, S] each.
+class DrawText(Protocol):
+    """How samples are cut from a text: (config, samples, text, generator) -> inputs [B, S] and targets [B, S]."""
 
-    `key` seeds the generator. Raises InputError for a text shorter than a sequence.
-    """
-    if len(text) < config.sequence + 2:
-        raise InputError(
-            f"a text of {len(text)} bytes for sequences of {config.sequence}",
-            "holds not even one",
-            "give a longer text",
-        )
-    generator = np.random.default_rng(key)
-    if isinstance(config, BERT):
-        return Microbatch(*map(torch.from_numpy, masked_pairs(config, size, text, generator)))
+    def __call__(
+        self, config: Transformer, size: int, text: NDArray[np.uint8], generator: np.random.Generator, /
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Samples and their targets."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextInputs:
+    """Samples of a text, for families that read tokens: see `chimera.executor.modules.family.Inputs`."""
+
+    draw_text: DrawText
+
+    def name_source(self, config: Transformer, source: Source) -> Source:
+        """`stdlib` or the path of a text file; the former if nothing is named. Raises InputError for anything else."""
+        name = source.name or TEXT_NAMES[0]
+        if name not in TEXT_NAMES and not Path(name).is_file():
+            if name in DATA_NAMES:
+                raise InputError(f"data {name!r}", "is no text", "give stdlib or the path of a text file")
+            raise UnknownNameError("text, nor is it a file,", name, TEXT_NAMES)
+        return source.located(name)
+
+    def load(self, config: Transformer, source: Source) -> None:
+        """Reads the text. Raises InputError for a file that cannot be read or is short."""
+        corpus(source)
+
+    def draw_batch(self, config: Transformer, source: Source, draw: Draw) -> Microbatch:
+        """Samples of the part to train on. Raises InputError for a text shorter than a sequence."""
+        return self._batch(config, draw, corpus(source).train)
+
+    def held_out(self, config: Transformer, source: Source, draw: Draw) -> Microbatch:
+        """Samples of a text that is not trained on; few of them if they are long."""
+        few = min(draw.size, max(_HELD_OUT_TOKENS // config.sequence, 1))
+        return self._batch(config, replace(draw, size=few), corpus(source).held_out)
+
+    def _batch(self, config: Transformer, draw: Draw, text: NDArray[np.uint8]) -> Microbatch:
+        if len(text) < config.sequence + 2:
+            raise InputError(
+                f"a text of {len(text)} bytes for sequences of {config.sequence}",
+                "holds not even one",
+                "give a longer text",
+            )
+        samples = self.draw_text(config, draw.size, text, np.random.default_rng(draw.key))
+        return Microbatch(*map(torch.from_numpy, samples))
+
+
+def draw_windows(
+    config: Transformer, size: int, text: NDArray[np.uint8], generator: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Random windows and what follows each byte: [B, S] each."""
     starts = generator.integers(0, len(text) - config.sequence - 1, size=size)
     windows = np.stack([text[start : start + config.sequence + 1] for start in starts]).astype(np.int64)
     windows %= config.vocabulary
-    return Microbatch(torch.from_numpy(windows[:, :-1].copy()), torch.from_numpy(windows[:, 1:].copy()))
-
-
-def held_out_text(config: GPT | BERT, size: int, text: NDArray[np.uint8], seed: int) -> Microbatch:
-    """Windows of a text that is not trained on; few of them if they are long."""
-    return text_batch(config, min(size, max(_HELD_OUT_TOKENS // config.sequence, 1)), text, [seed, NEVER, 0])
+    return windows[:, :-1].copy(), windows[:, 1:].copy()

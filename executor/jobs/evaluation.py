@@ -13,7 +13,7 @@ from torch import Tensor
 from chimera.executor.data import Microbatch
 from chimera.executor.jobs.prepare import Prepared
 from chimera.executor.modules import Output, loss_of
-from chimera.executor.modules.encoder import IGNORED
+from chimera.executor.modules.family import torch_family
 
 _ROWS = 256
 """samples that go through together: what they need is well below what training needs"""
@@ -69,8 +69,4 @@ def _receive(item: Prepared, source: int, shape: tuple[int, ...]) -> Tensor:
 
 def _score(item: Prepared, output: Output, targets: Tensor) -> Score:
     loss = float(loss_of(item.config, output, targets)) * len(targets)
-    if isinstance(output, tuple):  # BERT: of its two heads, the one for tokens
-        output, targets = output[0][:, 1:], targets[:, 1:]
-    asked = targets != IGNORED
-    right = (output.argmax(-1) == targets) & asked
-    return Score(len(targets), int(asked.sum()), int(right.sum()), loss)
+    return Score(len(targets), *torch_family(item.config).score(output, targets), loss)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["FIRST_PORT", "PORTS", "RANK_VARIABLES", "Membership", "is_leader", "membership"]
+__all__ = ["FIRST_PORT", "PORTS", "RANK_VARIABLES", "Membership", "is_leader", "membership", "without_launcher"]
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chimera.pipeline.errors import RunError
+from chimera.pipeline.errors import InputError, RunError
 
 FIRST_PORT, PORTS = 20_000, 10_000
 """a SLURM job's port: the first + its number modulo how many there are"""
@@ -23,6 +24,10 @@ RANK_VARIABLES = {
     "OMP_NUM_THREADS": "1",
 }
 """what must be in a rank's environment before it starts, whoever starts it"""
+_LAST_PORT = 65_535
+_OF_LAUNCHERS = ("TORCHELASTIC_", "PET_", "ROLE_", "GROUP_")
+_DEBUG_LEVELS = ("OFF", "INFO", "DETAIL")
+_OF_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,44 +53,103 @@ class Membership:
         }
 
 
+def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what torchrun, srun or an earlier launch said of ranks: those that we start are told by us.
+
+    What a launcher leaves behind would be believed: TORCHELASTIC_USE_AGENT_STORE alone makes a rank wait for ever for a
+    store that nobody keeps.
+    """
+    return {
+        name: value for name, value in environ.items() if name not in _OF_RANKS and not name.startswith(_OF_LAUNCHERS)
+    }
+
+
 def membership(environ: Mapping[str, str] | None = None) -> Membership | None:
     """This process's membership from torchrun's variables, else from srun's; None if it is no rank.
 
-    A batch script has SLURM_PROCID too but is no task of a step; one task is no group.
+    A batch script has SLURM_PROCID too but is no task of a step; one task is no group. Raises InputError for half a
+    membership and for values that cannot be: the variable, its value and the range. An empty value counts as unset.
     """
-    given = os.environ if environ is None else environ
-    if "RANK" in given and "WORLD_SIZE" in given:
-        rank, ranks = int(given["RANK"]), int(given["WORLD_SIZE"])
-        return Membership(
-            rank,
-            ranks,
-            int(given.get("LOCAL_RANK", rank)),
-            int(given.get("LOCAL_WORLD_SIZE", ranks)),
-            given.get("MASTER_ADDR", "127.0.0.1"),
-            int(given.get("MASTER_PORT", "29500")),
-        )
-    if "SLURM_STEP_ID" in given and int(given.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in given:
-        return _from_slurm(given)
+    variables = _Variables(os.environ if environ is None else environ)
+    variables.one_of("TORCH_DISTRIBUTED_DEBUG", _DEBUG_LEVELS)
+    if "RANK" in variables or "WORLD_SIZE" in variables:
+        return _from_torchrun(variables)
+    if (
+        "SLURM_STEP_ID" in variables
+        and "SLURM_PROCID" in variables
+        and variables.number("SLURM_NTASKS", 1, default=1) > 1
+    ):
+        return _from_slurm(variables)
     return None
+
+
+class _Variables:
+    """Environment variables as whole numbers in a range, or refused by name; an empty one is unset."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._set = {name: value.strip() for name, value in environ.items() if value.strip()}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._set
+
+    def text(self, name: str, default: str = "") -> str:
+        return self._set.get(name, default)
+
+    def one_of(self, name: str, words: tuple[str, ...]) -> None:
+        if self.text(name, words[0]).upper() not in words:
+            raise InputError(
+                f"{name}={self.text(name)}", f"is none of {', '.join(words)}", f"unset {name}, or correct it"
+            )
+
+    def number(self, name: str, least: int, most: int | None = None, *, default: int) -> int:
+        if name not in self._set:
+            return default
+        text = self._set[name]
+        number = int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else None
+        if number is None or number < least or (most is not None and number > most):
+            admitted = f"of {least} or more" if most is None else f"from {least} to {most}"
+            raise InputError(f"{name}={text}", f"is no whole number {admitted}", f"unset {name}, or correct it")
+        return number
+
+
+def _from_torchrun(variables: _Variables) -> Membership:
+    for name, other in (("RANK", "WORLD_SIZE"), ("WORLD_SIZE", "RANK")):
+        if name not in variables:
+            raise InputError(
+                f"{other}={variables.text(other)} without {name}",
+                "is half of what torchrun says of a rank",
+                f"unset {other} to start ranks here, or set {name}",
+            )
+    ranks = variables.number("WORLD_SIZE", 1, default=1)
+    rank = variables.number("RANK", 0, ranks - 1, default=0)
+    local_ranks = variables.number("LOCAL_WORLD_SIZE", 1, ranks, default=ranks)
+    return Membership(
+        rank,
+        ranks,
+        variables.number("LOCAL_RANK", 0, local_ranks - 1, default=rank % local_ranks),
+        local_ranks,
+        variables.text("MASTER_ADDR", "127.0.0.1"),
+        variables.number("MASTER_PORT", 1, _LAST_PORT, default=29_500),
+    )
 
 
 def is_leader() -> bool:
     """Whether this process speaks for the run: no rank at all, or rank 0."""
-    found = membership()
-    return found is None or found.rank == 0
+    member = membership()
+    return member is None or member.rank == 0
 
 
-def _from_slurm(given: Mapping[str, str]) -> Membership:
-    ranks = int(given["SLURM_NTASKS"])
-    nodes = int(given.get("SLURM_STEP_NUM_NODES", given.get("SLURM_NNODES", "1")))
-    job = int(given.get("SLURM_JOB_ID", "0"))
+def _from_slurm(variables: _Variables) -> Membership:
+    ranks = variables.number("SLURM_NTASKS", 1, default=1)
+    nodes = variables.number("SLURM_STEP_NUM_NODES", 1, default=variables.number("SLURM_NNODES", 1, default=1))
+    job, node = variables.number("SLURM_JOB_ID", 0, default=0), variables.number("SLURM_NODEID", 0, default=0)
     return Membership(
-        int(given["SLURM_PROCID"]),
+        variables.number("SLURM_PROCID", 0, ranks - 1, default=0),
         ranks,
-        int(given.get("SLURM_LOCALID", "0")),
-        _local_tasks(given.get("SLURM_STEP_TASKS_PER_NODE", ""), int(given.get("SLURM_NODEID", "0"))) or ranks // nodes,
-        given.get("MASTER_ADDR") or ("127.0.0.1" if nodes == 1 else _first_address(given)),
-        int(given.get("MASTER_PORT", FIRST_PORT + job % PORTS)),
+        variables.number("SLURM_LOCALID", 0, ranks - 1, default=0),
+        _local_tasks(variables.text("SLURM_STEP_TASKS_PER_NODE"), node) or ranks // nodes,
+        variables.text("MASTER_ADDR") or ("127.0.0.1" if nodes == 1 else _first_address(variables)),
+        variables.number("MASTER_PORT", 1, _LAST_PORT, default=FIRST_PORT + job % PORTS),
     )
 
 
@@ -98,9 +162,9 @@ def _local_tasks(text: str, node: int) -> int:
     return counts[node] if node < len(counts) else 0
 
 
-def _first_address(given: Mapping[str, str]) -> str:
+def _first_address(variables: _Variables) -> str:
     """The address of the step's first node, as SLURM knows it: node names need not resolve."""
-    nodes = given.get("SLURM_STEP_NODELIST") or given.get("SLURM_JOB_NODELIST", "")
+    nodes = variables.text("SLURM_STEP_NODELIST") or variables.text("SLURM_JOB_NODELIST")
     try:
         first = _scontrol("show", "hostnames", nodes).split()[0]
         for word in _scontrol("show", "node", first).split():

@@ -31,7 +31,8 @@ _PLAINLY = {
 
 def confess(folder: Path, rank: int, error: BaseException) -> None:
     """Leaves when and why a rank failed: the first to fail is the cause, the others follow from it."""
-    reason: dict[str, Any] = {"at_ns": time.monotonic_ns(), "error": f"{type(error).__name__}: {error}"}
+    said = error.problem if isinstance(error, ChimeraError) else str(error)
+    reason: dict[str, Any] = {"at_ns": time.monotonic_ns(), "error": f"{type(error).__name__}: {said}"}
     if isinstance(error, ChimeraError):
         reason |= {"exit_status": error.exit_status, "parts": [error.given, error.derived, error.remedy]}
     with suppress(ChimeraError):  # a full disk must not hide what went wrong
@@ -41,10 +42,10 @@ def confess(folder: Path, rank: int, error: BaseException) -> None:
 def read_failure(folder: Path, rank: int) -> dict[str, Any]:
     """What a rank left in `confess`; empty if it left nothing."""
     try:
-        found: dict[str, Any] = json.loads((folder / f"rank-{rank}.failed").read_text())
+        confession: dict[str, Any] = json.loads((folder / f"rank-{rank}.failed").read_text())
     except (OSError, ValueError):
         return {}
-    return found
+    return confession
 
 
 def explained(error: Exception, member: Membership, folder: Path) -> ChimeraError:

@@ -25,8 +25,8 @@ def interface_towards(address: str, port: int) -> str | None:
         return None
     if ip_address(own).is_loopback and not _is_loopback(address):
         return None
-    found = (name for name, known in psutil.net_if_addrs().items() if any(one.address == own for one in known))
-    return next(found, None)
+    names = (name for name, known in psutil.net_if_addrs().items() if any(one.address == own for one in known))
+    return next(names, None)
 
 
 def _is_loopback(text: str) -> bool:

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from chimera.executor.ranks.autopsy import PortTakenError, died, late
-from chimera.executor.ranks.environment import RANK_VARIABLES, Membership, membership
+from chimera.executor.ranks.environment import RANK_VARIABLES, Membership, membership, without_launcher
 from chimera.executor.ranks.folder_lock import locked
 from chimera.executor.ranks.memory_kills import memory_kills
-from chimera.pipeline.errors import InputError
+from chimera.pipeline.errors import InputError, RunError
 from chimera.pipeline.files.atomic_file import write_text
 
 _POLL_S = 0.05
@@ -90,7 +90,9 @@ def _serve(
 ) -> list[Any]:
     if member.ranks != ranks:
         raise InputError(
-            f"{member.ranks} ranks were started", f"the run needs {ranks}", f"start {ranks} tasks with torchrun or srun"
+            f"{member.ranks} ranks were started",
+            f"the run needs {ranks}",
+            f"start {ranks} tasks with torchrun or srun; or unset RANK and WORLD_SIZE to start them here",
         )
     os.environ.update(given)
     results: list[Any] = import_module("chimera.executor.ranks.member").serve(
@@ -125,7 +127,7 @@ def _free_port() -> int:
 
 def _start(member: Membership, target: str, folder: Path, given: Mapping[str, str]) -> subprocess.Popen[bytes]:
     environment = {
-        **os.environ,
+        **without_launcher(os.environ),
         **member.variables(),
         **RANK_VARIABLES,
         **given,
@@ -158,6 +160,7 @@ def _watch(
             return
         now = time.monotonic()
         if now - looked > min(_LOOK_S, deadline_s / 4):
+            _refuse_removed(folder)
             looked, before, seen = now, seen, _slots(folder, len(processes))
             moved = moved if seen == before else now
         if now - moved > deadline_s:
@@ -165,6 +168,13 @@ def _watch(
         if on_progress:
             on_progress(now - started)
         time.sleep(_POLL_S)
+
+
+def _refuse_removed(folder: Path) -> None:
+    """Ranks do not notice that their open files have no name any more: what they write would be lost."""
+    if not folder.is_dir():
+        given, derived = f"output folder {folder.parent}", "was removed while its run was going on"
+        raise RunError(given, derived, "run again, into a folder that stays")
 
 
 def _left(folder: Path, rank: int) -> bool:

@@ -37,12 +37,12 @@ def meeting_point(member: Membership, folder: Path, deadline_s: float) -> Any:
 
 
 def _meet(member: Membership, folder: Path, deadline_s: float) -> Any:
-    found: SimpleQueue[Any] = SimpleQueue()
-    Thread(target=_join, args=(found, deadline_s), daemon=True).start()
+    joined: SimpleQueue[Any] = SimpleQueue()
+    Thread(target=_join, args=(joined, deadline_s), daemon=True).start()
     until = time.monotonic() + deadline_s
     while time.monotonic() < until:
         try:
-            store = found.get(timeout=_LOOK_S)
+            store = joined.get(timeout=_LOOK_S)
         except Empty:
             _refuse_without_leader(member, folder)
             continue
@@ -56,12 +56,12 @@ def _meet(member: Membership, folder: Path, deadline_s: float) -> Any:
     )
 
 
-def _join(found: SimpleQueue[Any], deadline_s: float) -> None:
+def _join(joined: SimpleQueue[Any], deadline_s: float) -> None:
     try:
         store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=deadline_s)))
-        found.put(store)
+        joined.put(store)
     except Exception as error:
-        found.put(error)
+        joined.put(error)
 
 
 def _hear_leader(member: Membership, folder: Path) -> None:

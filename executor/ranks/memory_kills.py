@@ -37,7 +37,7 @@ def memory_files(second: str, first: str, memberships: Path = MEMBERSHIPS, cgrou
         lines = memberships.read_text().splitlines()
     except OSError:
         return []
-    found = []
+    files = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
@@ -46,5 +46,5 @@ def memory_files(second: str, first: str, memberships: Path = MEMBERSHIPS, cgrou
             top, name = cgroups, second
         else:
             continue
-        found += [top / path.lstrip("/") / name, top / name]
-    return found
+        files += [top / path.lstrip("/") / name, top / name]
+    return files

@@ -25,12 +25,12 @@ def available_bytes(memberships: Path = MEMBERSHIPS, cgroups: Path = CGROUPS) ->
 
     Cached files are left, too: the kernel drops them when memory is asked for.
     """
-    found = [int(psutil.virtual_memory().available)]
+    left = [int(psutil.virtual_memory().available)]
     limits, usages, stats = (memory_files(*names, memberships, cgroups) for names in _NAMES)
     for limit, usage, stat in zip(limits, usages, stats, strict=True):
         with suppress(OSError, ValueError):  # no such file, or no limit
-            found.append(int(limit.read_text()) - int(usage.read_text()) + _cached_bytes(stat))
-    return max(min(found), 0)
+            left.append(int(limit.read_text()) - int(usage.read_text()) + _cached_bytes(stat))
+    return max(min(left), 0)
 
 
 def _cached_bytes(stat: Path) -> int:

@@ -28,11 +28,11 @@ def main() -> None:
     """Serves the target with the payload that the launcher left in the folder."""
     target, folder = sys.argv[1], Path(sys.argv[2])
     _die_with_parent()
-    found = membership()
-    assert found is not None, "the launcher sets RANK and WORLD_SIZE"
+    place = membership()
+    assert place is not None, "the launcher sets RANK and WORLD_SIZE"
     payload = json.loads((folder / "payload.json").read_text())
     member = import_module("chimera.executor.ranks.member")
-    member.serve(target, payload, found, folder, gather=False)
+    member.serve(target, payload, place, folder, gather=False)
     # All is written: what torch's threads do while the interpreter is torn down must not end a good run badly.
     sys.stdout.flush()
     sys.stderr.flush()

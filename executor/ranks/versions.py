@@ -28,17 +28,17 @@ def installed() -> dict[str, str]:
 def agree(store: Any, rank: int, ranks: int) -> None:
     """Tells the other ranks our versions through a torch store; RunError in every rank if they differ."""
     store.set(f"versions/{rank}", json.dumps(installed()))
-    found = [json.loads(store.get(f"versions/{other}")) for other in range(ranks)]
+    told = [json.loads(store.get(f"versions/{other}")) for other in range(ranks)]
     store.set(f"versions-known/{rank}", "1")
     if rank == 0:  # which may keep the store: nobody could read it any more if it went first
         store.wait([f"versions-known/{other}" for other in range(ranks)])
-    _compare(found)
+    _compare(told)
 
 
-def _compare(found: Sequence[Mapping[str, str]]) -> None:
-    for name in found[0]:
+def _compare(told: Sequence[Mapping[str, str]]) -> None:
+    for name in told[0]:
         holders: dict[str, list[int]] = defaultdict(list)
-        for rank, versions in enumerate(found):
+        for rank, versions in enumerate(told):
             holders[versions[name]].append(rank)
         if len(holders) > 1:
             said = "; ".join(f"{name} {has} on rank {', '.join(map(str, who))}" for has, who in holders.items())

@@ -54,5 +54,5 @@ def _end(folder: Path, rank: int, deadline_s: float, progress: Progress) -> None
     given = f"rank {rank} has not moved for the deadline of {deadline_s:g} s"
     error = RunError(given, f"its last action: {progress.text()}", "raise the deadline, or look at what it was doing")
     confess(folder, rank, error)
-    print(f"error: {error}\nhint: {error.remedy}", file=sys.stderr, flush=True)
+    print(f"error: {error.problem}\nhint: {error.remedy}", file=sys.stderr, flush=True)
     os._exit(error.exit_status)

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from chimera.executor.data import Source
+from chimera.executor.data import Source, name_source
 from chimera.executor.jobs.cases import Paces
 from chimera.executor.jobs.results import durations_ns, score, timelines
 from chimera.executor.ranks.environment import is_leader
@@ -166,7 +166,7 @@ def _results(
     *,
     paced: bool = False,
 ) -> dict[str, RunResult]:
-    data = Source(setting.run.data, setting.run.data_dir).named(setting.work.model)
+    data = name_source(setting.work.model, Source(setting.run.data, setting.run.data_dir))
     setting = replace(setting, run=replace(setting.run, data=data.name, data_dir=data.folder))
     return {
         label: RunResult(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chimera.executor.jobs.cases import job_of
 from chimera.executor.ranks.launch import launch
-from chimera.pipeline.models import BERT, CNN, GPT, ModelConfig
+from chimera.pipeline.models.family import family_of
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.setting import Optimizer, Run, Setting, Work
 
@@ -23,8 +23,9 @@ def gradient_difference(setting: Setting, schedules: Mapping[str, Schedule], *, 
     The model is the setting's with narrow layers (same depth, same kinds), since the reference
     holds it whole; one sample a micro-batch, of the data that its family takes by default.
     """
+    model = setting.work.model
     alike = Setting(
-        Work(_narrow(setting.work.model), "float64", Optimizer("sgd", learning_rate=1.0)),
+        Work(family_of(model).narrow(model), "float64", Optimizer("sgd", learning_rate=1.0)),
         replace(setting.layout.over(schedules.values()), microbatch_size=1),
         Run(seed=setting.run.seed),
     )
@@ -36,13 +37,3 @@ def gradient_difference(setting: Setting, schedules: Mapping[str, Schedule], *, 
         deadline_s=_DEADLINE_S,
     )
     return max(float(value) for result in results for value in result.values())
-
-
-def _narrow(config: ModelConfig) -> ModelConfig:
-    match config:
-        case GPT() | BERT():
-            return replace(config, hidden=2 * config.heads, sequence=min(config.sequence, 16), positions=0)
-        case CNN():
-            return replace(config, channels=min(config.channels, 8), groups=4, image=min(config.image, 8))
-        case _:
-            return replace(config, hidden=min(config.hidden, 16))

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 from chimera.pipeline.errors import InputError
 
@@ -20,9 +21,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises InputError where nothing can be written.
     """
     target = Path(path)
-    temporary = target.with_name(f".{os.uname().nodename}-{os.getpid()}.{target.name}")
+    temporary = target.with_name(f".{os.uname().nodename}-{os.getpid()}.{token_hex(4)}.{target.name}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        # A file of our own making: nobody can have put a link there, whose target we would overwrite.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
             yield temporary
             temporary.replace(target)

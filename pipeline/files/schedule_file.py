@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["read_placement", "read_plan", "read_schedule", "schedule_csv", "schedule_json"]
+__all__ = ["plan_from", "read_file", "read_placement", "read_plan", "read_schedule", "schedule_csv", "schedule_json"]
 
 import json
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.files import schedule_json as documents
 from chimera.pipeline.files import torch_csv
 from chimera.pipeline.files.csv_inference import infer_schedule
+from chimera.pipeline.files.schedule_json import Parsed
 from chimera.pipeline.files.torch_csv import Dialect
 from chimera.pipeline.lowering.lower import lower
 from chimera.pipeline.lowering.repair import rendezvous_safe
@@ -39,21 +40,21 @@ def schedule_csv(schedule: Schedule | Plan) -> str:
     return torch_csv.plan_csv(schedule) if isinstance(schedule, Plan) else torch_csv.schedule_csv(schedule)
 
 
-def read_schedule(path: Path | str, *, placement: Placement | None = None, dialect: Dialect = "torch") -> Schedule:
+def read_schedule(path: Path | str, *, placement: Placement | None = None, dialect: Dialect = "auto") -> Schedule:
     """The schedule in a CSV or JSON file (told apart by content), its compute actions only.
 
     A CSV names no placement: without replicas it is inferred, with replicas give `placement`
     (`placement[replica][stage]` is a device). Soundness is `chimera.pipeline.soundness.check.check`'s business.
     Raises InputError for an unreadable file, with row and column or the path of the key.
     """
-    return _read(path, placement, dialect).schedule
+    return read_file(path, placement=placement, dialect=dialect).schedule
 
 
 def read_plan(
     path: Path | str,
     *,
     placement: Placement | None = None,
-    dialect: Dialect = "torch",
+    dialect: Dialect = "auto",
     semantics: Semantics = "buffered",
 ) -> Plan:
     """The plan in a file, as it stands; a file that holds computation only is lowered.
@@ -63,7 +64,12 @@ def read_plan(
     A lowered CSV has no optimizer steps: they are added at the end of each row. Raises
     ScheduleError if the schedule is unsound or the rows cannot run to their end.
     """
-    schedule, rows, lowered, order = _read(path, placement, dialect)
+    return plan_from(read_file(path, placement=placement, dialect=dialect), semantics)
+
+
+def plan_from(parsed: Parsed, semantics: Semantics = "buffered") -> Plan:
+    """The plan of a file that was read: see `read_plan`."""
+    schedule, rows, lowered, order = parsed
     check(schedule)
     if not lowered:
         return lower(schedule) if semantics == "buffered" else rendezvous_safe(lower(schedule))
@@ -91,7 +97,11 @@ def read_placement(path: Path | str) -> tuple[tuple[int, ...], ...]:
     return tuple(map(tuple, rows))
 
 
-def _read(path: Path | str, placement: Placement | None, dialect: Dialect) -> documents.Parsed:
+def read_file(path: Path | str, *, placement: Placement | None = None, dialect: Dialect = "auto") -> Parsed:
+    """All that a CSV or JSON file holds: its schedule, its rows as they stand, and whether they are lowered.
+
+    Raises InputError as `read_schedule` does; whether the schedule is sound is not asked.
+    """
     if dialect not in get_args(Dialect):
         raise UnknownNameError("dialect", dialect, get_args(Dialect))
     text, source = _text(path), Path(path).name
@@ -105,7 +115,7 @@ def _read(path: Path | str, placement: Placement | None, dialect: Dialect) -> do
     lowered = any(action.kind in _LOWERED for row in rows for action in row)
     if lowered:
         rows = tuple(_with_steps(row, schedule, device) for device, row in enumerate(rows))
-    return documents.Parsed(schedule, rows, lowered, None)
+    return Parsed(schedule, rows, lowered, None)
 
 
 def _with_steps(row: tuple[Step, ...], schedule: Schedule, device: int) -> tuple[Step, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["parse_document", "plan_json", "schedule_json"]
 
 import json
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
@@ -93,7 +92,7 @@ def parse_document(text: str, source: str) -> Parsed:
         placement=tuple(map(tuple, document.placement)),
         replica_of=tuple(document.replica_of),
         actions=tuple(tuple(action for action in row if action.is_compute) for row in rows),
-        options=MappingProxyType(options),
+        options=options,
         sync=document.sync,
         update=document.update,
         recompute=again if isinstance(again, bool) else stages_of(again, document.stages),

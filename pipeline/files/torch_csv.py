@@ -9,13 +9,18 @@
 | replicas, doubled forwards, half backwards | with a placement | refused: torch has no word for them |
 
 The older dialect of the Zero-Bubble papers' code spells B for the input gradient and BW for the
-full backward (`2BW0`); it is read by option and never written.
+full backward (`2BW0`). A file tells by itself which it is: only the older one has BW, or W without any I.
+It is read and never written.
+
+As in torch, cells may stand in quotes and blanks or tabulators around an action do not matter.
 """
 
 from __future__ import annotations
 
 __all__ = ["Dialect", "plan_csv", "read_rows", "schedule_csv"]
 
+import csv
+import io
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,10 +30,13 @@ from chimera.pipeline.actions import Action, Kind, Step, parse_action
 from chimera.pipeline.errors import InputError, ScheduleError
 from chimera.pipeline.schedule import Plan, Schedule
 
-Dialect = Literal["torch", "zero-bubble"]
+Dialect = Literal["auto", "torch", "zero-bubble"]
+"""how the file spells backwards; auto: as its own actions tell"""
 _SHARDING = re.compile(r"[0-9]+(UNSHARD|RESHARD)")
 _OLDER = re.compile(r"([0-9]+)(BW|B)([0-9]+)")
 _NEWER_KIND = {"BW": "B", "B": "I"}
+_BACKWARD = re.compile(r"(?<![0-9A-Z_])[0-9]+(BW|W|I)[0-9]")
+_PAUSE = re.compile(r"\s*([;()])\s*")
 
 
 class Cell(NamedTuple):
@@ -45,14 +53,16 @@ def read_rows(text: str, source: str, dialect: Dialect) -> tuple[tuple[Cell, ...
     (junk behind it, a missing micro-batch, a byte order mark), ScheduleError for a repeated one.
     Blank lines at the end are ignored, elsewhere they are devices that do nothing.
     """
-    table = [line.split(",") for line in text.split("\n")]
-    while table and len(table[-1]) == 1 and not table[-1][0].strip():
+    table = _cells(text, source)
+    while table and not any(table[-1]):
         table.pop()
     if not table:
         raise InputError(f"{source} is empty", "it holds no row of actions", "write one row of actions for each rank")
+    if dialect == "auto":
+        dialect = _dialect_of(cell for row in table for cell in row)
     rows, dropped = [], 0
     for device, row in enumerate(table):
-        contents = {column: cell.strip(" ") for column, cell in enumerate(row)}
+        contents = dict(enumerate(row))
         kept = {column: text for column, text in contents.items() if text and not _SHARDING.fullmatch(text)}
         dropped += sum(map(bool, contents.values())) - len(kept)
         rows.append(_read_row(kept, device, source, dialect))
@@ -61,6 +71,20 @@ def read_rows(text: str, source: str, dialect: Dialect) -> tuple[tuple[Cell, ...
             "%s: %d UNSHARD/RESHARD actions dropped, our stages are not sharded", source, dropped
         )
     return tuple(rows)
+
+
+def _cells(text: str, source: str) -> list[list[str]]:
+    """The table as text, without quotes and what is blank around actions and around the parts of an overlapped pair."""
+    try:
+        return [[_PAUSE.sub(r"\1", cell.strip()) for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
+    except csv.Error as error:
+        raise InputError(f"{source} is no CSV", str(error), "write one row of actions for each rank") from None
+
+
+def _dialect_of(cells: Iterable[str]) -> Dialect:
+    """The older dialect has full backwards BW, or weight gradients W beside input gradients that are not I."""
+    kinds = {match[1] for cell in cells for match in _BACKWARD.finditer(cell)}
+    return "zero-bubble" if "BW" in kinds or ("W" in kinds and "I" not in kinds) else "torch"
 
 
 def _read_row(contents: Mapping[int, str], device: int, source: str, dialect: Dialect) -> tuple[Cell, ...]:

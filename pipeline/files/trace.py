@@ -82,7 +82,7 @@ def _process(pid: int, name: str) -> Iterator[Event]:
 
 def _slices(timeline: Timeline, device: int) -> list[_Slice]:
     """The spans of a device and, from its messages, how long it waited for each."""
-    found = [
+    slices = [
         _Slice(span.stream, str(span.action), str(span.action.kind), span.start_ns, span.end_ns, {})
         for span in timeline.spans
         if span.device == device
@@ -90,8 +90,8 @@ def _slices(timeline: Timeline, device: int) -> list[_Slice]:
     for transfer in timeline.transfers:
         if transfer.target == device and transfer.arrived_ns > transfer.needed_ns:
             name, kind = str(transfer.action), str(transfer.action.kind)
-            found.append(_Slice(_WAITS, name, kind, transfer.needed_ns, transfer.arrived_ns, _message(transfer)))
-    return found
+            slices.append(_Slice(_WAITS, name, kind, transfer.needed_ns, transfer.arrived_ns, _message(transfer)))
+    return slices
 
 
 def _message(transfer: Transfer) -> dict[str, object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["Recompute", "recomputing", "stages_of"]
 
 from dataclasses import replace
-from types import MappingProxyType
 
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.schedule import Option, Recompute, Schedule
@@ -20,14 +19,14 @@ def recomputing(schedule: Schedule, given: Option) -> Schedule:
     Raises InputError for anything else, and for stages that the schedule does not have.
     """
     if isinstance(given, bool):
-        found: Recompute = given
+        chosen: Recompute = given
     elif isinstance(given, str) and given.lower() in _WORDS:
-        found = _WORDS[given.lower()]
+        chosen = _WORDS[given.lower()]
     else:
-        found = stages_of(_numbers(given), schedule.stages)
-    shown = found if isinstance(found, bool) else ",".join(map(str, found))
-    options = MappingProxyType({**schedule.options, "recompute": shown})
-    return replace(schedule, recompute=found, options=options)
+        chosen = stages_of(_numbers(given), schedule.stages)
+    shown = chosen if isinstance(chosen, bool) else ",".join(map(str, chosen))
+    options = {**schedule.options, "recompute": shown}
+    return replace(schedule, recompute=chosen, options=options)
 
 
 def stages_of(numbers: list[int], stages: int) -> Recompute:
@@ -35,8 +34,8 @@ def stages_of(numbers: list[int], stages: int) -> Recompute:
     for number in numbers:
         if not 0 <= number < stages:
             raise InputError(f"recompute of stage {number}", f"there are stages 0 to {stages - 1}", _REMEDY)
-    found = tuple(sorted(set(numbers)))
-    return found if 0 < len(found) < stages else bool(found)
+    distinct = tuple(sorted(set(numbers)))
+    return distinct if 0 < len(distinct) < stages else bool(distinct)
 
 
 def _numbers(given: Option) -> list[int]:

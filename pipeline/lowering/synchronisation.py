@@ -50,7 +50,7 @@ def synchronise(schedule: Schedule, timing: Walk, width: int) -> Synchronisation
 
 def _last_backwards(schedule: Schedule, held: list[tuple[int, ...]]) -> dict[tuple[int, int], int]:
     """The position of the last weight-gradient action of (device, stage)."""
-    found: dict[tuple[int, int], int] = {}
+    last: dict[tuple[int, int], int] = {}
     for device, (row, stages) in enumerate(zip(schedule.actions, held, strict=True)):
         sought = set(stages)
         for position in reversed(range(len(row))):
@@ -59,8 +59,8 @@ def _last_backwards(schedule: Schedule, held: list[tuple[int, ...]]) -> dict[tup
             for part in row[position].parts:
                 if part.stage in sought and part.kind in _FINISHES_WEIGHTS:
                     sought.remove(part.stage)
-                    found[device, part.stage] = position
-    return found
+                    last[device, part.stage] = position
+    return last
 
 
 def _launch_places(

@@ -69,16 +69,16 @@ def _later(action: Action, first: int) -> Action:
 
 def _joined(copies: list[_Row]) -> _Row:
     """Every copy's drain in turns with the next one's fill."""
-    found: list[Step] = []
+    together: list[Step] = []
     drain: _Row = ()
     for row in copies:
         forwards = [place for place, action in enumerate(row) if _forward(action)]
         fill = next((place for place, action in enumerate(row) if not _forward(action)), len(row))
         end = max(forwards[-1] + 1 if forwards else 0, fill)
-        found += (action for pair in zip_longest(drain, row[:fill]) for action in pair if action is not None)
-        found += row[fill:end]
+        together += (action for pair in zip_longest(drain, row[:fill]) for action in pair if action is not None)
+        together += row[fill:end]
         drain = row[end:]
-    return (*found, *drain)
+    return (*together, *drain)
 
 
 def _forward(action: Step) -> bool:
@@ -107,13 +107,13 @@ def _updates(plan: Plan, row: _Row, microbatches: int, width: int) -> dict[int, 
         for part in action.parts:
             if part.kind in (Kind.B, Kind.W):
                 last[part.microbatch // microbatches, part.stage] = place
-    found: dict[int, list[Action]] = defaultdict(list)
+    behind: dict[int, list[Action]] = defaultdict(list)
     for (iteration, stage), place in sorted(last.items()):
         if (iteration + 1) * microbatches == plan.schedule.microbatches:
             continue
         while place + 1 < len(row) and row[place + 1].kind in SENDS:
             place += 1
         if width * len(plan.schedule.replica_devices(stage)) > 1:
-            found[place].append(Action(stage, Kind.REDUCE_GRAD))
-        found[place].append(Action(stage, Kind.STEP))
-    return found
+            behind[place].append(Action(stage, Kind.REDUCE_GRAD))
+        behind[place].append(Action(stage, Kind.STEP))
+    return behind

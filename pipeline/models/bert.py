@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["BERT", "SEGMENTS", "SPECIAL_TOKENS", "bert_layers"]
+__all__ = ["BERT", "FAMILY", "SEGMENTS", "SPECIAL_TOKENS", "bert_layers"]
 
 from dataclasses import dataclass
-from typing import Literal
 
+from chimera.pipeline.models.family import Family, register
 from chimera.pipeline.models.layer import Layer
-from chimera.pipeline.models.transformer import Transformer, transformer_blocks
+from chimera.pipeline.models.transformer import (
+    INDEX_BYTES,
+    Transformer,
+    narrow_transformer,
+    sequence_shape,
+    transformer_blocks,
+)
+
+_VOCABULARY = 30522
+"""the published one's"""
 
 SEGMENTS = 2
 """sentences of a sample: rows of the segment embedding, and classes of the head that says whether one follows the other"""
@@ -26,8 +35,6 @@ class BERT(Transformer):
     512 positions these are the 669,790,012 parameters of the Chimera paper, to the last one. No dropout.
     """
 
-    family: Literal["bert"] = "bert"
-
 
 def bert_layers(config: BERT) -> tuple[Layer, ...]:
     """Embedding, blocks, head; the output of the last is that of the token head, beside two logits of the pooler's.
@@ -44,3 +51,28 @@ def bert_layers(config: BERT) -> tuple[Layer, ...]:
     flops = 2 * s * h * (h + vocabulary) + 2 * h * (h + SEGMENTS)
     kept = s * (4 * h + 2 + vocabulary) + h + SEGMENTS
     return (embedding, *blocks, Layer("head", "head", parameters, flops, kept, (s, vocabulary)))
+
+
+def _bert(name: str, blocks: int, hidden: int, heads: int) -> BERT:
+    return BERT(name, blocks, hidden, heads, sequence=128, vocabulary=_VOCABULARY, positions=512)
+
+
+FAMILY = register(
+    Family(
+        name="bert",
+        config=BERT,
+        layers=bert_layers,
+        input_shape=sequence_shape,
+        element_bytes=INDEX_BYTES,
+        narrow=narrow_transformer,
+        presets=(
+            # bytes, and the three special tokens
+            BERT("bert-tiny", blocks=8, hidden=128, heads=4, sequence=128, vocabulary=259),
+            BERT("bert-mini", blocks=12, hidden=256, heads=8, sequence=128, vocabulary=259),
+            _bert("bert-base", 12, 768, 12),
+            _bert("bert-large", 24, 1024, 16),
+            # Chimera paper, section 4: 48 layers, sequences of 128 tokens
+            _bert("bert-48", 48, 1024, 16),
+        ),
+    )
+)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["CNN", "Residual", "cnn_layers", "residuals"]
+__all__ = ["CNN", "FAMILY", "Residual", "cnn_layers", "residuals"]
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from chimera.pipeline.models.family import Family, ModelConfig, register
 from chimera.pipeline.models.layer import Layer
 
 _KERNEL = 9
@@ -14,7 +15,7 @@ _KERNEL = 9
 
 
 @dataclass(frozen=True, slots=True)
-class CNN:
+class CNN(ModelConfig):
     """A convolution, pre-activation residual blocks (arXiv 1603.05027), and a linear classifier on the mean.
 
     The blocks are spread evenly over `sizes` resolutions; each halves the image of the one before
@@ -22,7 +23,6 @@ class CNN:
     does not depend on how a mini-batch is cut.
     """
 
-    name: str
     blocks: int
     sizes: int
     channels: int
@@ -31,7 +31,6 @@ class CNN:
     image: int
     colours: int
     classes: int
-    family: Literal["cnn"] = "cnn"
 
 
 class Residual(NamedTuple):
@@ -55,14 +54,14 @@ class Residual(NamedTuple):
 
 def residuals(config: CNN) -> tuple[Residual, ...]:
     """The shapes of all blocks in order."""
-    found, channels, side = [], config.channels, config.image
+    shapes, channels, side = [], config.channels, config.image
     for index in range(config.blocks):
         size = index * config.sizes // config.blocks
         smaller = index > 0 and size > (index - 1) * config.sizes // config.blocks
         then = (2 * channels, (side + 1) // 2) if smaller else (channels, side)
-        found.append(Residual(channels, then[0], side, then[1]))
+        shapes.append(Residual(channels, then[0], side, then[1]))
         channels, side = then
-    return tuple(found)
+    return tuple(shapes)
 
 
 def cnn_layers(config: CNN) -> tuple[Layer, ...]:
@@ -103,3 +102,20 @@ def _classifier(config: CNN, last: Residual) -> Layer:
     kept = 2 * channels * last.side_out**2 + 2 * config.groups + channels + classes
     parameters = 2 * channels + channels * classes + classes
     return Layer("classifier", "classifier", parameters, 2 * channels * classes, kept, (classes,))
+
+
+FAMILY = register(
+    Family(
+        name="cnn",
+        config=CNN,
+        layers=cnn_layers,
+        input_shape=lambda config: (config.colours, config.image, config.image),
+        narrow=lambda config: replace(config, channels=min(config.channels, 8), groups=4, image=min(config.image, 8)),
+        presets=(
+            CNN("cnn-tiny", blocks=6, sizes=3, channels=16, groups=8, image=8, colours=1, classes=10),
+            CNN("cnn-mnist", blocks=6, sizes=3, channels=16, groups=8, image=28, colours=1, classes=10),
+            # as deep and as wide as ResNet-18, for the images of CIFAR-10
+            CNN("cnn", blocks=8, sizes=4, channels=64, groups=32, image=32, colours=3, classes=10),
+        ),
+    )
+)

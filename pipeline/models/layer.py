@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Layer", "LayerKind"]
+__all__ = ["Layer"]
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
-
-LayerKind = Literal["embedding", "block", "head", "input", "hidden", "output", "stem", "residual", "classifier"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +16,12 @@ class Layer:
     counter does. `activation_elements` is what autograd keeps for the backward: the layer's input
     included, its parameters not, and in the last layer what the loss keeps too. Indices of positions,
     which a micro-batch keeps once whatever its size, count for every sample.
-    `boundary_shape` is the shape of the layer's output without the batch.
+    `boundary_shape` is the shape of the layer's output without the batch. Layers of one `kind` ("block",
+    "embedding") are of the same make; the words are the family's own.
     """
 
     name: str
-    kind: LayerKind
+    kind: str
     parameters: int
     forward_flops: int
     activation_elements: int

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["Transformer", "transformer_blocks"]
+__all__ = ["INDEX_BYTES", "Transformer", "narrow_transformer", "sequence_shape", "transformer_blocks"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
+from chimera.pipeline.models.family import ModelConfig
 from chimera.pipeline.models.layer import Layer
+
+INDEX_BYTES = 8
+"""of a token's index"""
 
 
 @dataclass(frozen=True, slots=True)
-class Transformer:
+class Transformer(ModelConfig):
     """The numbers of one; what stands before and behind its blocks is the family's."""
 
-    name: str
     blocks: int
     hidden: int
     heads: int
@@ -21,6 +25,19 @@ class Transformer:
     vocabulary: int
     positions: int = 0
     """rows of the position embedding; 0 means `sequence`"""
+
+
+T = TypeVar("T", bound=Transformer)
+
+
+def sequence_shape(config: Transformer) -> tuple[int, ...]:
+    """The shape of one sample: the indices of its tokens."""
+    return (config.sequence,)
+
+
+def narrow_transformer(config: T) -> T:
+    """As many blocks and heads, each of two numbers, on sequences of 16 tokens at most."""
+    return replace(config, hidden=2 * config.heads, sequence=min(config.sequence, 16), positions=0)
 
 
 def transformer_blocks(count: int, *, hidden: int, heads: int, sequence: int) -> tuple[Layer, ...]:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from typing import TypeVar
+from operator import index
+from typing import SupportsIndex, TypeVar
 
 from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.lowering.recomputation import recomputing
@@ -107,6 +108,8 @@ def _import_families() -> None:
 
 def entry(name: str) -> Entry:
     """The schedule of a name or alias; UnknownNameError offers the closest."""
+    if not isinstance(name, str):
+        raise InputError(f"schedule {name!r}", f"is {_kind(name)}, not a name", "give a name such as 'chimera'")
     known = {alias: item for item in catalogue() for alias in (item.name, *item.aliases)}
     if name not in known:
         raise UnknownNameError("schedule", name, known)
@@ -120,15 +123,26 @@ def build(name: str, *, stages: int, microbatches: int, **options: Option) -> Sc
     of another type, or for numbers that the schedule does not admit.
     """
     item = entry(name)
-    for what, count in (("stages", stages), ("microbatches", microbatches)):
-        if count < 1:
-            raise InputError(f"{what} = {count}", f"{item.name} needs at least 1", f"give --{what} 1 or more")
+    stages, microbatches = _count(item, "stages", stages), _count(item, "microbatches", microbatches)
     again = options.pop("recompute", None)
     for key, value in options.items():
         _check_option(item, key, value)
     settings = {key: spec.default for key, spec in item.options.items() if key != "recompute"} | options
     schedule = item.generate(stages, microbatches, **settings)
     return schedule if again is None else recomputing(schedule, again)
+
+
+def _count(item: Entry, what: str, count: object) -> int:
+    """A whole number of one or more; text, truth values and fractions are refused, also those that would do."""
+    if not isinstance(count, SupportsIndex) or isinstance(count, bool):
+        raise InputError(f"{what} = {count!r}", f"is {_kind(count)}, not a whole number", f"give for example {what}=8")
+    if (number := index(count)) < 1:
+        raise InputError(f"{what} = {count}", f"{item.name} needs at least 1", f"give --{what} 1 or more")
+    return number
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"
 
 
 def _check_option(item: Entry, key: str, value: Option) -> None:

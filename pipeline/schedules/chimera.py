@@ -54,6 +54,9 @@ class Slot(NamedTuple):
     options={
         "pairs": OptionSpec(1, None, "f, pairs of pipelines; divides D/2 (f = D/2 degrades to data parallelism)"),
         "concat": OptionSpec("direct", ("direct", "doubling", "halving"), "how more than D micro-batches follow"),
+        "handover": OptionSpec(
+            "batch", ("batch", "each"), "a doubled forward's outputs leave together, or each by itself"
+        ),
         "recompute": OptionSpec(None, None, f"{RECOMPUTE.help}; auto: all with doubling, else none"),
         "sync": OptionSpec("eager-opt", ("end", "eager", "eager-opt"), "when gradients are all-reduced"),
     },
@@ -63,16 +66,24 @@ def chimera(
     microbatches: int,
     pairs: int = 1,
     concat: str = "direct",
+    handover: str = "batch",
     sync: str = "eager-opt",
 ) -> Schedule:
     """Any N >= 1: units of D items (2D micro-batches when doubling) and a last, partial one.
 
     Replicas are numbered down pipelines first, then up. Raises InputError for odd D and for pairs
     that do not divide D/2. Doubling recomputes unless told not to, as the paper mostly runs it:
-    twice the activations rarely fit, and only so can one batched forward serve two backwards.
+    twice the activations rarely fit, and only so can one batched forward serve two backwards. With handover "batch" that
+    forward is one pass and its outputs leave when both are done; with "each" it is two passes in a row, as in the
+    paper's Figure 7d, and the next stage starts after the first: at B = 2F without recomputation 27 instead of 28
+    forwards' time for D = 4, N = 8.
     """
     recompute = concat == "doubling"
     _check(stages, pairs)
+    if handover == "each" and concat != "doubling":
+        raise InputError(
+            f"handover=each with concat={concat}", "no forward is doubled", "add concat=doubling, or drop handover"
+        )
     down = [tuple((i * stages // pairs + s) % stages for s in range(stages)) for i in range(pairs)]
     placement = (*down, *(tuple(stages - 1 - device for device in row) for row in down))
     units = _deal(stages, microbatches, 2 * pairs, doubled=concat == "doubling")
@@ -81,8 +92,13 @@ def chimera(
         for replica, items in enumerate(unit):
             for microbatch in (m for item in items for m in item if m >= 0):
                 replica_of[microbatch] = replica
-    actions = tuple(_row(_pattern(placement, device), units, halves=concat == "halving") for device in range(stages))
+    actions = tuple(
+        _row(_pattern(placement, device), units, halves=concat == "halving", each=handover == "each")
+        for device in range(stages)
+    )
     options: dict[str, Option] = {"pairs": pairs, "concat": concat, "recompute": recompute, "sync": sync}
+    if handover != "batch":
+        options["handover"] = handover
     return Schedule(
         "chimera",
         stages,
@@ -139,7 +155,7 @@ def _pattern(placement: tuple[tuple[int, ...], ...], device: int) -> list[Slot]:
     return sorted(slots)
 
 
-def _row(pattern: list[Slot], units: list[Unit], *, halves: bool) -> tuple[Action, ...]:
+def _row(pattern: list[Slot], units: list[Unit], *, halves: bool, each: bool) -> tuple[Action, ...]:
     """The row of a device: the pattern once per unit, and once more for what the last one delays."""
     row: list[Action] = []
     nothing: Unit = [[] for _ in pattern]
@@ -149,7 +165,9 @@ def _row(pattern: list[Slot], units: list[Unit], *, halves: bool) -> tuple[Actio
             if place >= len(items):
                 continue
             microbatch, also = items[place]
-            if not backward:
+            if not backward and each and also >= 0:
+                row += (Action(stage, Kind.F, microbatch), Action(stage, Kind.F, also))
+            elif not backward:
                 row.append(Action(stage, Kind.F, microbatch, also))
             elif halves:
                 row += (Action(stage, Kind.B, microbatch, -1, 0), Action(stage, Kind.B, microbatch, -1, 1))

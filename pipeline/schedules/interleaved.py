@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from chimera.pipeline.actions import Action, Kind
 from chimera.pipeline.errors import InputError
+from chimera.pipeline.lowering.order import walk
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import OptionSpec, register
 
@@ -25,7 +26,7 @@ _CHUNKS = OptionSpec(2, None, "model chunks (stages) on every device")
     "interleaved",
     aliases=("interleaved-1f1b",),
     source="Megatron-LM, arXiv 2104.04473",
-    constraints="v >= 1; an explicit group >= D leaves no remainder, or one of at least D",
+    constraints="v >= 1; a group below D, given or left over, only where its order can run",
     bubble="(p-1)(F+B)/v when N >= D",
     activations="(v-1)g + 2(p-1-r) + 1 chunks",
     options={"v": _CHUNKS, "group": OptionSpec(0, None, "micro-batches a group; 0: as near D as evenly can be")},
@@ -33,8 +34,8 @@ _CHUNKS = OptionSpec(2, None, "model chunks (stages) on every device")
 def interleaved(stages: int, microbatches: int, v: int = 2, group: int = 0) -> Schedule:
     """Megatron's order for p = `stages` devices of v chunks each.
 
-    Raises InputError for v < 1, a group smaller than p, or one that leaves a last group smaller
-    than p (the condition of Megatron-core; such a group waits for its own results).
+    Raises InputError for v < 1, and for groups smaller than p (given, or left over) whose devices would wait for one
+    another. Megatron-core refuses all of those; some of them run.
     """
     _check_chunks(v)
     sizes = _groups(stages, microbatches, group)
@@ -50,6 +51,8 @@ def interleaved(stages: int, microbatches: int, v: int = 2, group: int = 0) -> S
                 row.append(forwards[warm_up + index])
             row.append(backward)
         rows.append(tuple(row))
+    if min(sizes) < stages:
+        _check_small_groups(rows, sizes, stages, v)
     return _looped("interleaved", stages, microbatches, v, tuple(rows), {"v": v, "group": group})
 
 
@@ -80,22 +83,25 @@ def breadth_first(stages: int, microbatches: int, v: int = 2) -> Schedule:
 
 
 def _groups(devices: int, microbatches: int, group: int) -> list[int]:
-    """The sizes of the groups of micro-batches, at least `devices` each if there are as many."""
+    """The sizes of the groups of micro-batches; where none is given, at least `devices` each if there are as many."""
+    if group < 0:
+        raise InputError(f"group = {group}", "is no number of micro-batches", "use 1 or more, or 0 for groups near D")
     if not group:
         rounds = max(microbatches // devices, 1)
         return [microbatches // rounds + (index < microbatches % rounds) for index in range(rounds)]
-    if group < devices:
-        raise InputError(
-            f"group = {group} on {devices} devices", "would wait for itself", f"use a group of {devices} or more"
-        )
     complete, rest = divmod(microbatches, group)
-    if 0 < rest < devices:
-        raise InputError(
-            f"{microbatches} micro-batches in groups of {group}",
-            f"leave a last group of {rest} for {devices} devices",
-            f"use {(complete + 1) * group} micro-batches, or leave group out",
-        )
     return [group] * complete + [rest] * bool(rest)
+
+
+def _check_small_groups(rows: list[tuple[Action, ...]], sizes: list[int], devices: int, chunks: int) -> None:
+    """Whether devices go through groups smaller than their number without waiting for one another."""
+    if not walk(rows, chunks * devices).missing:
+        return
+    raise InputError(
+        f"{sum(sizes)} micro-batches in groups of {', '.join(map(str, dict.fromkeys(sizes)))} on {devices} devices",
+        "a group of fewer micro-batches than devices waits for its own results here",
+        f"use groups of {devices} or more that leave no smaller rest, or leave group out",
+    )
 
 
 def _visits(sizes: list[int], chunks: int) -> list[tuple[int, int]]:

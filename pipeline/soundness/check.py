@@ -39,17 +39,17 @@ def _check_circles(schedule: Schedule) -> None:
         device: schedule.device_of(stage, microbatch)
         for device, (stage, _what, microbatch, _half) in timing.missing.items()
     }
-    found = circle(waits)
-    device = found[0]
+    waiting = circle(waits)
+    device = waiting[0]
     what = {
         device: f"the {'forward' if what == 'F' else 'backward'} of stage {stage}, micro-batch {microbatch}"
         for device, (stage, what, microbatch, _half) in timing.missing.items()
     }
     raise DeadlockError(
         f"device {device}, position {positions[device]}: {schedule.actions[device][positions[device]]}",
-        describe(found, positions, schedule.actions, what),
+        describe(waiting, positions, schedule.actions, what),
         "reorder one of these devices so that every action comes after what it needs",
         device=device,
         position=positions[device],
-        cycle=tuple((device, waits[device]) for device in found),
+        cycle=tuple((device, waits[device]) for device in waiting),
     )

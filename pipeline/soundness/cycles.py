@@ -20,18 +20,18 @@ def circle(waits: Mapping[int, int]) -> tuple[int, ...]:
         seen[device] = None
         device = waits[device]
     order = list(seen)
-    found = order[order.index(device) :]
-    lowest = found.index(min(found))
-    return tuple(found[lowest:] + found[:lowest])
+    around = order[order.index(device) :]
+    lowest = around.index(min(around))
+    return tuple(around[lowest:] + around[:lowest])
 
 
 def describe(
-    found: Sequence[int], positions: Sequence[int], actions: Sequence[Sequence[Step]], what: Mapping[int, str]
+    devices: Sequence[int], positions: Sequence[int], actions: Sequence[Sequence[Step]], what: Mapping[int, str]
 ) -> str:
     """`device 0 at 0SEND_F0 (position 1) waits for <what> of device 1; device 1 at ...`."""
-    after = [*found[1:], found[0]]
+    after = [*devices[1:], devices[0]]
     return "; ".join(
         f"device {device} at {actions[device][positions[device]]} (position {positions[device]}) "
         f"waits for {what[device]} on device {target}"
-        for device, target in zip(found, after, strict=True)
+        for device, target in zip(devices, after, strict=True)
     )

@@ -101,15 +101,15 @@ def _stuck(replay: Replay) -> ScheduleError:
             return replay.fault(
                 device, replay.position[device], f"waits for {what[device]} on device {target}, which has ended"
             )
-    found = circle(waits)
-    position = replay.position[found[0]]
+    waiting = circle(waits)
+    position = replay.position[waiting[0]]
     return DeadlockError(
-        f"device {found[0]}, position {position}: {replay.rows[found[0]][position]}",
-        describe(found, replay.position, replay.rows, what),
-        "make the plan safe with pipeline.lowering.repair.rendezvous_safe",
-        device=found[0],
+        f"device {waiting[0]}, position {position}: {replay.rows[waiting[0]][position]}",
+        describe(waiting, replay.position, replay.rows, what),
+        "`chimera schedule FILE --format csv` writes its computation alone, to which messages are added in a safe order",
+        device=waiting[0],
         position=position,
-        cycle=tuple((device, waits[device]) for device in found),
+        cycle=tuple((device, waits[device]) for device in waiting),
     )
 
 

@@ -60,12 +60,12 @@ class Network:
         Raises InputError for a class of links between nodes that the profile lacks.
         """
         name = self._class(source, target)
-        found = self._profile.links.get(name)
-        if found is None and name != "local":
+        link = self._profile.links.get(name)
+        if link is None and name != "local":
             remedy = f"add links.{name}, or drop topology"
             raise InputError(f"profile {self._profile.name!r}", f"has nodes but no links.{name}", remedy)
-        found, factor = found or _FREE, self._slow.get(frozenset((source, target)), 1.0)
-        return found if factor == 1.0 else slower(found, factor)
+        link, factor = link or _FREE, self._slow.get(frozenset((source, target)), 1.0)
+        return link if factor == 1.0 else slower(link, factor)
 
     def _class(self, source: int, target: int) -> Literal["local", "same_node", "other_node"]:
         size = self._profile.topology.devices_per_node

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "Algorithm",
     "AllReduceCost",
+    "CostSource",
     "Jitter",
     "LayerCost",
     "LinkClass",
@@ -17,21 +18,27 @@ __all__ = [
     "MeasuredReduce",
     "OptimizerCost",
     "Overheads",
+    "Precision",
     "Profile",
     "SizeCost",
     "SlowLink",
     "Topology",
+    "require_profile",
 ]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from operator import index
+from typing import Annotated, Any, SupportsIndex
 
 from annotated_types import Ge, Gt, Le, MinLen
 
+from chimera.pipeline.content import Content, FrozenDict
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.rules import Context
+from chimera.pipeline.showing import Record, records_table, show_line
 from chimera.pipeline.units import parse_ns
+from chimera.simulator.costs.layer_costs import CostSource, LayerCost, Precision, SizeCost, Spread
 from chimera.simulator.costs.network_costs import (
     Algorithm,
     AllReduceCost,
@@ -43,46 +50,6 @@ from chimera.simulator.costs.network_costs import (
     SlowLink,
     Topology,
 )
-
-Spread = Annotated[float, Ge(0)]
-
-
-@dataclass(frozen=True, slots=True)
-class SizeCost:
-    """One layer at one micro-batch size (samples). `None` means not measured.
-
-    `backward_ns` is the full backward, `backward_input_ns` + `backward_weight_ns` the split one; at
-    least one of the two is known. Spreads are robust relative standard deviations.
-    `activation_bytes` is what autograd keeps for the backward (the layer's input included),
-    `boundary_bytes` the output, workspaces what an action needs only while it runs.
-    """
-
-    microbatch_size: Annotated[int, Ge(1)]
-    forward_ns: Count
-    backward_ns: Count | None = None
-    backward_input_ns: Count | None = None
-    backward_weight_ns: Count | None = None
-    forward_spread: Spread = 0.0
-    backward_spread: Spread = 0.0
-    activation_bytes: Count = 0
-    boundary_bytes: Count = 0
-    forward_workspace_bytes: Count = 0
-    backward_workspace_bytes: Count = 0
-
-
-@dataclass(frozen=True, slots=True)
-class LayerCost:
-    """One indivisible piece of the model, its weights, and its costs by ascending micro-batch size.
-
-    `repeat` equal layers in a row need be written once.
-    """
-
-    name: str
-    costs: Annotated[tuple[SizeCost, ...], MinLen(1)]
-    kind: str = "block"
-    parameters: Count = 0
-    parameter_bytes: Count = 0
-    repeat: Annotated[int, Ge(1)] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +153,8 @@ class Jitter:
     run_spread: Spread = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Profile(Content):
     """What a model's layers and their surroundings cost on one machine, and where that comes from.
 
     `model` is a config as `chimera.pipeline.models.config_dict` writes it, or None. With `per_stage` the
@@ -211,7 +178,13 @@ class Profile:
     jitter: Jitter = field(default_factory=Jitter)
     cores: Annotated[int, Ge(1)] | None = None
     """cores that all devices of one host share; None: every device has its own"""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """where it comes from, and when; no part of what it says"""
+
+    def __post_init__(self) -> None:
+        for name in ("model", "links", "provenance"):
+            if isinstance(given := getattr(self, name), Mapping):
+                object.__setattr__(self, name, FrozenDict(given))
 
     @classmethod
     def uniform(
@@ -223,34 +196,67 @@ class Profile:
         backward_weight: str | int | None = None,
         p2p: str | int = "0ms",
     ) -> Profile:
-        """Equal stages, for unit studies; durations with units or integer nanoseconds.
+        """Equal stages, for unit studies; durations with units ("1ms") or integer nanoseconds.
 
         `p2p` is a pure latency on every edge between different devices: the sender is not held and
         messages do not queue. A micro-batch costs the same whatever its size. Without any backward
-        it takes twice the forward. Raises InputError for one half without the other.
+        it takes twice the forward. Raises InputError for one half without the other, for a duration
+        without a unit (a float could be seconds or milliseconds) and for a negative one.
         """
         if (backward_input is None) != (backward_weight is None):
             raise InputError(
                 "backward input and backward weight", "only one of the two is given", "give both, or --backward alone"
             )
         if backward is None and backward_input is None:
-            backward = 2 * _ns(forward)
+            backward = 2 * _ns("forward", forward)
         cost = SizeCost(
             microbatch_size=1,
-            forward_ns=_ns(forward),
-            backward_ns=None if backward is None else _ns(backward),
-            backward_input_ns=None if backward_input is None else _ns(backward_input),
-            backward_weight_ns=None if backward_weight is None else _ns(backward_weight),
+            forward_ns=_ns("forward", forward),
+            backward_ns=None if backward is None else _ns("backward", backward),
+            backward_input_ns=None if backward_input is None else _ns("backward_input", backward_input),
+            backward_weight_ns=None if backward_weight is None else _ns("backward_weight", backward_weight),
         )
-        link = LinkCost(latency_ns=_ns(p2p), queueing=False)
+        link = LinkCost(latency_ns=_ns("p2p", p2p), queueing=False)
         return cls("uniform", (LayerCost("stage", (cost,)),), per_stage=True, links={"local": link})
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """The micro-batch sizes measured for every layer, ascending."""
-        common = set.intersection(*({cost.microbatch_size for cost in layer.costs} for layer in self.layers))
+        common = set.intersection(*({cost.microbatch_size for cost in layer.undivided} for layer in self.layers))
         return tuple(sorted(common))
 
+    def __repr__(self) -> str:
+        layers = sum(layer.repeat for layer in self.layers)
+        pieces = "one layer a stage" if self.per_stage else f"{layers} layers"
+        return show_line("Profile", self.name, [pieces, f"micro-batch sizes {' '.join(map(str, self.sizes))}"])
 
-def _ns(duration: str | int) -> int:
-    return parse_ns(duration) if isinstance(duration, str) else duration
+    def _repr_html_(self) -> str:
+        return records_table(f"Profile {self.name}", self.records())
+
+    def records(self) -> list[Record]:
+        """One for each layer and each size that it was measured at."""
+        named: Record = {"profile": self.name}
+        return [named | record for layer in self.layers for record in layer.records()]
+
+
+def require_profile(value: object) -> Profile:
+    """The value, if it is a profile; InputError with what to do for anything else, a name above all."""
+    if isinstance(value, Profile):
+        return value
+    if isinstance(value, str):
+        remedy = f"load it first: load_profile({value!r})"
+        raise InputError(f"profile {value!r}", "is a name, not a profile", remedy)
+    remedy = "give what load_profile or Profile.uniform returns"
+    raise InputError(f"profile of type {type(value).__name__}", "is not a profile", remedy)
+
+
+def _ns(name: str, duration: object) -> int:
+    """Nanoseconds of text with a unit, or of a whole number of them."""
+    if isinstance(duration, str):
+        return parse_ns(duration)
+    if isinstance(duration, bool) or not isinstance(duration, SupportsIndex):
+        remedy = f"write it as text, such as {name}='1ms', or whole nanoseconds"
+        raise InputError(f"{name} = {duration!r}", "has no unit", remedy)
+    if (nanoseconds := index(duration)) < 0:
+        raise InputError(f"{name} = {nanoseconds} ns", "is negative", "give a duration of zero or more")
+    return nanoseconds

@@ -1,4 +1,8 @@
-"""The profile's file: JSON with a schema version, strict keys and errors that name the place."""
+"""The profile's file: JSON with a schema version, strict keys and errors that name the place.
+
+Version 2 says of every cost at which tensor width, of how many tokens, in which precision it was found and where
+it comes from. A file of version 1 says none of it: its costs are those of whole layers (tensor width 1).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,8 @@ from chimera.pipeline.files.atomic_file import write_text
 from chimera.simulator.costs import profile as shapes
 from chimera.simulator.costs.profile import Profile
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_READ = (1, 2)
 _SHIPPED = Path(__file__).parent / "profiles"
 _PLACES: dict[str, type[Any]] = {
     "layers": shapes.LayerCost,
@@ -44,7 +49,7 @@ class _Strict(BaseModel):
 class _File(_Strict):
     """The whole file: the version, and a profile under its own field names."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     profile: Profile
 
 
@@ -86,10 +91,10 @@ def parse(text: str, name: str = "profile") -> Profile:
     if not isinstance(document, dict):
         raise InputError(name, "is not a JSON object", "write it with `chimera calibrate`")
     version = document.pop("schema_version", None)
-    if version != SCHEMA_VERSION:
+    if version not in _READ or isinstance(version, bool):
         raise InputError(
             f"{name}: schema_version {version!r}",
-            f"this version reads schema_version {SCHEMA_VERSION}",
+            f"this version reads schema_version {' and '.join(map(str, _READ))}",
             "calibrate again, or use the version that wrote the file",
         )
     try:
@@ -141,9 +146,22 @@ def _check(profile: Profile, name: str) -> None:
                     "is unknown, and so is one half of the backward",
                     "give backward_ns, or both backward_input_ns and backward_weight_ns",
                 )
-        sizes = [cost.microbatch_size for cost in layer.costs]
-        if len(set(sizes)) < len(sizes):
-            raise InputError(f"{name}: layers.{index}.costs", f"has sizes {sizes}", "give each micro-batch size once")
+        _check_table(layer, f"{name}: layers.{index}.costs")
+
+
+def _check_table(layer: shapes.LayerCost, place: str) -> None:
+    """The layer undivided is known, at each size once for each tensor width, all in one precision and length."""
+    entries = [(cost.tensor, cost.microbatch_size) for cost in layer.costs]
+    if len(set(entries)) < len(entries):
+        sizes = [size for _, size in entries]
+        raise InputError(place, f"has sizes {sizes}", "give each micro-batch size once for each tensor width")
+    if not layer.undivided:
+        widths = ", ".join(str(width) for width in sorted({width for width, _ in entries}))
+        raise InputError(place, f"knows tensor width {widths} only", "give the costs at tensor width 1 too")
+    for noun in ("precision", "tokens"):
+        if len(known := {getattr(cost, noun) for cost in layer.costs}) > 1:
+            given = ", ".join(sorted(str(value) for value in known))
+            raise InputError(place, f"mixes {noun}: {given}", f"write one profile for each {noun}")
 
 
 def document(profile: Profile) -> dict[str, Any]:

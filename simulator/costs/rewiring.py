@@ -58,20 +58,20 @@ def rewired(profile: Profile, change: Rewiring) -> Profile:
 
 
 def _links(profile: Profile, change: Rewiring, nodes: int | None) -> dict[LinkClass, LinkCost]:
-    found = profile.links
+    links = profile.links
     if nodes is None:
-        local = found.get("local")
+        local = links.get("local")
         return {"local": _changed(local, change.intra_node)} if local or change.intra_node or change.overhead_ns else {}
-    if change.inter_node is None and "other_node" not in found:
+    if change.inter_node is None and "other_node" not in links:
         raise InputError(
             f"nodes of {nodes} devices",
             f"profile {profile.name!r} has no links between nodes",
             "add --inter-node 20us,10GB/s",
         )
-    same = found.get("same_node") or found.get("local") or LinkCost(queueing=False)
+    same = links.get("same_node") or links.get("local") or LinkCost(queueing=False)
     return {
         "same_node": _changed(same, change.intra_node),
-        "other_node": _changed(found.get("other_node"), change.inter_node),
+        "other_node": _changed(links.get("other_node"), change.inter_node),
     }
 
 
@@ -116,26 +116,26 @@ def _sized(profile: Profile, change: Rewiring) -> Profile:
 
 def describe(profile: Profile, change: Rewiring) -> tuple[str, ...]:
     """What was said, in words, for a profile that `rewired` made of it."""
-    found = []
+    said = []
     nodes = profile.topology.devices_per_node
     if change.devices_per_node is not None:
-        found.append(f"nodes of {nodes} devices, filled in the order of ranks")
+        said.append(f"nodes of {nodes} devices, filled in the order of ranks")
     classes = {"local": change.intra_node, "same_node": change.intra_node, "other_node": change.inter_node}
     named = {"local": "links", "same_node": "links within a node", "other_node": "links between nodes"}
-    found += [f"{named[name]}: {_in_words(link)}" for name, link in profile.links.items() if classes[name]]
+    said += [f"{named[name]}: {_in_words(link)}" for name, link in profile.links.items() if classes[name]]
     if change.shared_nic is not None:
-        found.append("one NIC a node for all its devices" if change.shared_nic else "a NIC for every device")
+        said.append("one NIC a node for all its devices" if change.shared_nic else "a NIC for every device")
     if change.half_duplex is not None:
-        found.append("half duplex: both directions of a link share it" if change.half_duplex else "full duplex links")
+        said.append("half duplex: both directions of a link share it" if change.half_duplex else "full duplex links")
     if change.overhead_ns is not None:
-        found.append(f"{format_ns(change.overhead_ns)} of host time for every message at both ends")
+        said.append(f"{format_ns(change.overhead_ns)} of host time for every message at both ends")
     if change.boundary_bytes is not None:
-        found.append(f"every message has {format_bytes(change.boundary_bytes)}")
+        said.append(f"every message has {format_bytes(change.boundary_bytes)}")
     if change.gradient_bytes is not None:
-        found.append(f"gradients of {format_bytes(change.gradient_bytes)} a device's share of the model")
+        said.append(f"gradients of {format_bytes(change.gradient_bytes)} a device's share of the model")
     if change.algorithm is not None:
-        found.append(f"all-reduce algorithm: {change.algorithm}")
-    return tuple(found)
+        said.append(f"all-reduce algorithm: {change.algorithm}")
+    return tuple(said)
 
 
 def _in_words(link: LinkCost) -> str:

@@ -47,7 +47,7 @@ class StageCosts:
 def default_microbatch_size(profile: Profile) -> int:
     """The size a prediction uses when none is given: the smallest one measured for every layer."""
     sizes = profile.sizes
-    return sizes[0] if sizes else profile.layers[0].costs[0].microbatch_size
+    return sizes[0] if sizes else profile.layers[0].undivided[0].microbatch_size
 
 
 def for_chunks(profile: Profile, schedule: Schedule) -> Profile:
@@ -102,7 +102,8 @@ def _balanced_cut(profile: Profile, stages: int) -> tuple[range, ...]:
         config = model_config(profile.model)
         if len(model_layers(config)) == len(_every_layer(profile)):
             return Partition.default(config, stages).ranges
-    costs = [layer.costs[0].forward_ns + sum(_halves(layer.costs[0])) for layer in _every_layer(profile)]
+    smallest = [layer.undivided[0] for layer in _every_layer(profile)]
+    costs = [cost.forward_ns + sum(_halves(cost)) for cost in smallest]
     return Partition.balanced(costs, stages).ranges
 
 
@@ -173,13 +174,13 @@ def _halves(cost: SizeCost) -> tuple[int, int]:
     return full // 2, full - full // 2
 
 
-_TIMES_AND_SIZES = tuple(name for name in SizeCost.__dataclass_fields__ if name != "microbatch_size")
+_TIMES_AND_SIZES = tuple(name for name in SizeCost.__slots__ if name.endswith(("_ns", "_bytes", "_spread")))
 
 
 @lru_cache(maxsize=4096)
 def _at(layer: LayerCost, size: float) -> SizeCost:
     """The layer's costs at any size, by the rule of `stage_costs`."""
-    points = sorted(layer.costs, key=lambda cost: cost.microbatch_size)
+    points = sorted(layer.undivided, key=lambda cost: cost.microbatch_size)
     sizes = [cost.microbatch_size for cost in points]
     place = bisect_left(sizes, size)
     if place < len(sizes) and sizes[place] == size:
@@ -211,7 +212,7 @@ def _blend(low: SizeCost, high: SizeCost, of_low: float, of_high: float) -> Size
 def cost_assumptions(profile: Profile, schedule: Schedule, sizes: Sequence[float]) -> tuple[str, ...]:
     """What had to be assumed about compute costs: split or joined backwards, sizes not measured."""
     found = []
-    costs = [cost for layer in profile.layers for cost in layer.costs]
+    costs = [cost for layer in profile.layers for cost in layer.undivided]
     kinds = {part.kind for row in schedule.actions for action in row for part in action.parts}
     if kinds & {"I", "W"} and any(cost.backward_input_ns is None for cost in costs):
         found.append("backward split in halves: the profile knows only the full backward")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["PLAIN", "PLANS", "Conditions", "check", "unrolled_workload", "workload_under"]
+__all__ = ["PLAIN", "PLANS", "Conditions", "check", "fitted", "unrolled_workload", "workload_under"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.lowering.lower import Receives, lower
 from chimera.pipeline.lowering.repair import rendezvous_safe
 from chimera.pipeline.lowering.unroll import unrolled_plan
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Plan, Schedule
 from chimera.simulator.costs.durations import Durations
 from chimera.simulator.costs.profile import Profile
+from chimera.simulator.costs.stage_costs import stage_costs
 from chimera.simulator.costs.what_if import check_links, check_slow, slowed
+from chimera.simulator.engines.choice import Engine, check_engine
 from chimera.simulator.engines.direct.engine import TRANSPORTS, Transport
 from chimera.simulator.predicting.posting import posted_late
 from chimera.simulator.predicting.recent import Recent
@@ -26,34 +29,72 @@ PLANS: Recent[tuple[Schedule, int, Transport], Plan] = Recent(16, 300_000)
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Everything beside schedule and profile that decides when something happens.
+    """Everything beside schedule and profile that is asked of a prediction.
 
     `width` data-parallel copies of the pipeline run alike and share the all-reduces. `semantics`
     says what a transport makes wait (`chimera.simulator.engines.direct.engine`); with streams, `receives` are posted
     early or late (`chimera.simulator.predicting.posting`). Device d of `slow_devices` computes that many times as long
-    as the profile says. `partition` is layers per stage, where that is chosen.
+    as the profile says. `partition` is layers per stage, or `balanced` or `count`, where that is chosen.
+
+    With `samples` > 0, durations are drawn that often from the profile's distribution, from streams
+    that begin with `seed`. `engine` is who answers (`chimera.simulator.engines.choice`): all of them say the same, so
+    it counts for no comparison. `capacity_bytes` is the memory of a device, where it matters who exceeds it.
     """
 
     microbatch_size: int | None = None
     width: int = 1
-    partition: tuple[int, ...] | None = None
+    partition: tuple[int, ...] | str | None = None
     semantics: Transport = "buffered"
     receives: Receives = "early"
     slow_devices: Mapping[int, float] = field(default_factory=dict)
+    engine: Engine | None = field(default=None, compare=False)
+    samples: int = 0
+    seed: int = 0
+    capacity_bytes: int | None = None
+
+    @property
+    def layers_per_stage(self) -> tuple[int, ...] | None:
+        """The partition as numbers; `fitted` conditions have no other."""
+        assert not isinstance(self.partition, str), "fitted to no schedule yet"
+        return self.partition
 
 
 PLAIN = Conditions()
 
 
 def check(conditions: Conditions, profile: Profile, schedule: Schedule) -> None:
-    """Raises InputError for numbers out of range and devices that do not exist."""
+    """Raises InputError for numbers out of range and devices that do not exist, UnknownNameError for names."""
+    check_engine(conditions.engine)
     if conditions.semantics not in TRANSPORTS:
         raise UnknownNameError("semantics", conditions.semantics, TRANSPORTS)
-    for name, value in (("width", conditions.width), ("micro-batch size", conditions.microbatch_size)):
+    least_one = {
+        "width": conditions.width,
+        "micro-batch size": conditions.microbatch_size,
+        "capacity in bytes": conditions.capacity_bytes,
+    }
+    for name, value in least_one.items():
         if value is not None and value < 1:
             raise InputError(f"{name} {value}", "is less than 1", "give 1 or more")
+    for name, value in (("samples", conditions.samples), ("seed", conditions.seed)):
+        if value < 0:
+            raise InputError(f"{name} {value}", "is less than 0", "give 0 or more")
     check_slow(conditions.slow_devices, schedule.devices)
     check_links(profile, schedule.devices)
+
+
+def fitted(conditions: Conditions, profile: Profile, schedule: Schedule) -> Conditions:
+    """The conditions, checked, with a partition in words cut for this schedule; raises what `check` does, and InputError."""
+    check(conditions, profile, schedule)
+    text = conditions.partition
+    if not isinstance(text, str):
+        return conditions
+    if profile.per_stage:
+        remedy = "give --profile of a calibration"
+        raise InputError(f"--partition {text} with equal stages", "which know no layers", remedy)
+    count = sum(layer.repeat for layer in profile.layers)
+    layers = stage_costs(profile, count, partition=(1,) * count)
+    costs = [layer.forward_ns + layer.backward_ns for layer in layers]
+    return replace(conditions, partition=Partition.of(text, costs, schedule.stages).counts)
 
 
 def workload_under(planned: Schedule | Plan, profile: Profile, conditions: Conditions) -> Workload:
@@ -89,7 +130,7 @@ def _posted(plan: Plan, profile: Profile, conditions: Conditions) -> Workload:
 
 
 def _costed(plan: Plan, profile: Profile, conditions: Conditions) -> Workload:
-    durations = Durations(plan.schedule, profile, conditions.microbatch_size, conditions.partition)
+    durations = Durations(plan.schedule, profile, conditions.microbatch_size, conditions.layers_per_stage)
     workload = Workload(plan, profile, durations, conditions.width)
     if conditions.slow_devices:
         workload.work_ns = slowed(workload, conditions.slow_devices)

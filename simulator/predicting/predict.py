@@ -7,22 +7,23 @@ __all__ = ["simulate"]
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from chimera.pipeline.errors import DeadlockError, InputError
 from chimera.pipeline.inflight import peak_activations, weights_copies
 from chimera.pipeline.lowering.lower import Receives
-from chimera.pipeline.schedule import Plan, Schedule
+from chimera.pipeline.schedule import Plan, Schedule, require_schedule
 from chimera.simulator.costs.profile import Profile
 from chimera.simulator.draws.intervals import sampled
 from chimera.simulator.draws.sampling import has_jitter
-from chimera.simulator.engines.choice import Engine, check_engine, compiled_if, engine_for
+from chimera.simulator.engines.choice import Engine, compiled_if, engine_for
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.engines.direct.engine import Transport
 from chimera.simulator.engines.direct.sharing import sharing_reason
 from chimera.simulator.engines.large import large_prediction
 from chimera.simulator.predicting.assumptions import assumptions
 from chimera.simulator.predicting.collector import collector_paused
-from chimera.simulator.predicting.conditions import Conditions, check, unrolled_workload, workload_under
+from chimera.simulator.predicting.conditions import PLAIN, Conditions, fitted, unrolled_workload, workload_under
 from chimera.simulator.predicting.predicted_timeline import predicted_timeline
 from chimera.simulator.predicting.prediction import Prediction
 from chimera.simulator.predicting.steady_state import SteadyState, iterations_for, steady_state
@@ -33,62 +34,76 @@ from chimera.simulator.workload.workload import Workload
 def simulate(
     schedule: Schedule | Plan,
     profile: Profile,
+    conditions: Conditions | None = None,
     *,
     microbatch_size: int | None = None,
-    width: int = 1,
+    width: int | None = None,
     engine: Engine | None = None,
-    samples: int = 0,
-    seed: int = 0,
-    partition: Sequence[int] | None = None,
-    semantics: Transport = "buffered",
-    receives: Receives = "early",
+    samples: int | None = None,
+    seed: int | None = None,
+    partition: Sequence[int] | str | None = None,
+    semantics: Transport | None = None,
+    receives: Receives | None = None,
     slow_devices: Mapping[int, float] | None = None,
 ) -> Prediction:
     """Predicts one iteration of a schedule (or of a plan, taken literally) on a machine.
 
-    `chimera.simulator.predicting.conditions` says what sizes, copies, transports and slow devices mean, `chimera.simulator.engines.choice`
-    which engine answers where none is named. With `samples` > 0, durations are drawn that often from
-    the profile's distribution and `interval_s` holds the 5th, 50th and 95th percentile of the
-    iteration time.
+    `chimera.simulator.predicting.conditions` says what is asked: sizes, copies, transports, slow devices. A keyword
+    replaces that field of `conditions`. `chimera.simulator.engines.choice` says which engine answers where none is
+    named. With `samples` > 0, durations are drawn that often from the profile's distribution and
+    `interval_s` holds the 5th, 50th and 95th percentile of the iteration time.
 
     Raises DeadlockError for a plan that cannot finish, InputError for costs that do not fit.
     """
-    layers = None if partition is None else tuple(partition)
-    conditions = Conditions(microbatch_size, width, layers, semantics, receives, dict(slow_devices or {}))
-    check(conditions, profile, schedule.schedule if isinstance(schedule, Plan) else schedule)
-    check_engine(engine)
-    _check_draws(samples, seed)
-    engine = engine or engine_for(schedule)
+    require_schedule(schedule)
+    asked = _asked(
+        conditions,
+        microbatch_size=microbatch_size,
+        width=width,
+        engine=engine,
+        samples=samples,
+        seed=seed,
+        partition=partition if partition is None or isinstance(partition, str) else tuple(partition),
+        semantics=semantics,
+        receives=receives,
+        slow_devices=None if slow_devices is None else dict(slow_devices),
+    )
+    asked = fitted(asked, profile, schedule.schedule if isinstance(schedule, Plan) else schedule)
+    answering = asked.engine or engine_for(schedule)
     with collector_paused():
-        found = None
-        if isinstance(schedule, Schedule) and engine != "simpy" and not samples:
-            found = large_prediction(schedule, profile, conditions)
-        if found is None:
-            found = _prediction(workload_under(schedule, profile, conditions), conditions, engine, samples, seed)
-    if isinstance(schedule, Plan) or schedule.update == "flush":
-        return found
-    return replace(found, overlapping=partial(_steady_state, schedule, profile, conditions, engine))
+        prediction = None
+        if isinstance(schedule, Schedule) and answering != "simpy" and not asked.samples:
+            prediction = large_prediction(schedule, profile, asked)
+        if prediction is None:
+            prediction = _prediction(workload_under(schedule, profile, asked), asked, answering)
+    if isinstance(schedule, Plan):
+        return replace(prediction, plan=schedule)
+    if schedule.update == "flush":
+        return prediction
+    return replace(prediction, overlapping=partial(_steady_state, schedule, profile, asked, answering))
 
 
-def _check_draws(samples: int, seed: int) -> None:
-    for name, value in (("samples", samples), ("seed", seed)):
-        if value < 0:
-            raise InputError(f"{name} {value}", "is less than 0", "give 0 or more")
+def _asked(conditions: Conditions | None, **changes: Any) -> Conditions:
+    """The conditions with what was given beside them."""
+    if not isinstance(conditions, Conditions | None):
+        given = f"conditions of type {type(conditions).__name__}"
+        raise InputError(given, "are no Conditions", "give Conditions(width=2), or the keyword width=2")
+    return replace(conditions or PLAIN, **{name: value for name, value in changes.items() if value is not None})
 
 
-def _prediction(workload: Workload, conditions: Conditions, engine: Engine, samples: int, seed: int) -> Prediction:
+def _prediction(workload: Workload, conditions: Conditions, engine: Engine) -> Prediction:
     """What the engine and the draws say."""
     plan, durations, semantics = workload.plan, workload.durations, conditions.semantics
     compiled = compiled_if(workload, engine, semantics)
     found = predicted_timeline(workload, compiled.times() if compiled else reference.run(workload, None, semantics))
     per_iteration = durations.microbatch_size * plan.schedule.microbatches * conditions.width
-    draws = sampled(workload, compiled, samples, seed, semantics) if samples else None
+    draws = sampled(workload, compiled, conditions.samples, conditions.seed, semantics) if conditions.samples else None
     return Prediction(
         schedule=plan.schedule,
         profile=workload.profile,
         source=found,
         metrics=found.metrics(per_iteration),
-        assumptions=_assumptions(workload, conditions, samples),
+        assumptions=_assumptions(workload, conditions),
         conditions=conditions,
         microbatch_size=durations.microbatch_size,
         engine="compiled" if compiled else "simpy",
@@ -118,8 +133,8 @@ def _steady_state(schedule: Schedule, profile: Profile, conditions: Conditions, 
     return steady_state(workload, times, count, samples)
 
 
-def _assumptions(workload: Workload, conditions: Conditions, samples: int) -> tuple[str, ...]:
-    equal = samples and not has_jitter(workload)
+def _assumptions(workload: Workload, conditions: Conditions) -> tuple[str, ...]:
+    equal = conditions.samples and not has_jitter(workload)
     free, sharing = _free_messages(workload), sharing_reason(workload)
     found = assumptions(workload.durations, conditions.microbatch_size, conditions.width, free, sharing, equal)
     slow = (f"device {device} computes {factor:g} times as long" for device, factor in conditions.slow_devices.items())

@@ -21,7 +21,7 @@ def predicted_timeline(workload: Workload, times: Times) -> PredictedTimeline:
     return PredictedTimeline(workload, times, memory_peaks(workload, times) if has_memory(workload.profile) else ())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class PredictedTimeline:
     """What an engine found. Metrics are read off at once; to write the timeline down takes longer than to find it."""
 
@@ -34,12 +34,6 @@ class PredictedTimeline:
         with collector_paused():
             rows = memory_events(self.workload, self.times) if self.peaks else ()
             return timeline_of(self.workload, self.times, tuple(chain.from_iterable(rows)), self.peaks)
-
-    def __eq__(self, other: object) -> bool:
-        return self() == other() if isinstance(other, PredictedTimeline) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash((self.times.end_ns, self.peaks))
 
     def metrics(self, samples_per_iteration: int) -> Metrics:
         """What `chimera.pipeline.metrics.measure` says of the timeline."""

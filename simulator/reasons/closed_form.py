@@ -116,7 +116,7 @@ def differences(schedule: Schedule, profile: Profile, conditions: Conditions = P
 
 
 def _durations(schedule: Schedule, profile: Profile, conditions: Conditions) -> Durations:
-    return Durations(schedule, profile, conditions.microbatch_size, conditions.partition)
+    return Durations(schedule, profile, conditions.microbatch_size, conditions.layers_per_stage)
 
 
 def _computations(durations: Durations) -> tuple[list[int], list[int]]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from chimera.calibration.fitting.observations import InPlace
-from chimera.calibration.fitting.profile import Measurements, optimizer_cost
+from chimera.calibration.fitting.observations import Observations
+from chimera.calibration.fitting.profile import Measurements, fit_optimizer
 from chimera.pipeline.models import layers, model_config
 
 MODEL = model_config("cnn-tiny")
@@ -15,14 +15,14 @@ SIZES = [layer.parameters for layer in layers(MODEL)]
 
 
 def fitted(steps: Mapping[int, Sequence[int]], partition: tuple[int, ...]) -> tuple[int, float]:
-    in_place = InPlace()
-    in_place.steps.update({stage: list(times) for stage, times in steps.items()})
-    found = optimizer_cost(Measurements(MODEL, len(partition), 4, "adamw", [], in_place, partition))
-    return found.constant_ns, found.ns_per_parameter
+    observations = Observations()
+    observations.steps.update({stage: list(times) for stage, times in steps.items()})
+    cost = fit_optimizer(Measurements(MODEL, len(partition), 4, "adamw", [], observations, partition))
+    return cost.constant_ns, cost.ns_per_parameter
 
 
 def test_stages_of_unequal_size_tell_constant_and_rate_apart() -> None:
-    """Layers 0-3 have 23,920 parameters, 4-7 have 150,858: 200 us and 1 ns a parameter, with noise that medians ignore."""
+    """Layers 0-3 have 23,920 parameters, 4-7 have 150,858: 200 us and 1 ns a parameter, noise that medians ignore."""
     sizes = sum(SIZES[:4]), sum(SIZES[4:])
     assert sizes == (23_920, 150_858)
     steps = {stage: [200_000 + size, 200_000 + size, 999_999] for stage, size in enumerate(sizes)}
@@ -33,7 +33,8 @@ def test_stages_of_unequal_size_tell_constant_and_rate_apart() -> None:
 def test_stages_of_like_size_give_a_rate_alone() -> None:
     """Layers 0-5 have 100,016 parameters and 6-7 have 74,762: the line through both would be noise."""
     sizes = sum(SIZES[:6]), sum(SIZES[6:])
-    assert fitted({0: [3 * sizes[0]], 1: [3 * sizes[1]]}, (6, 2)) == (0, pytest.approx(3.0))
+    constant, rate = fitted({0: [3 * sizes[0]], 1: [3 * sizes[1]]}, (6, 2))
+    assert constant == 0 and rate == pytest.approx(3.0)
 
 
 def test_a_larger_stage_that_is_faster_gives_a_constant() -> None:

@@ -50,7 +50,7 @@ def test_chimera_holds_every_stage_twice_and_width_copies_everything() -> None:
 
 
 def test_activations_are_those_in_flight() -> None:
-    """One stage, one micro-batch in flight: what the model's layers keep, for each of 4 samples of 4 bytes; none if recomputed."""
+    """One stage, one micro-batch in flight: what layers keep, for 4 samples of 4 bytes; none if recomputed."""
     kept = sum(layer.activation_elements for layer in layers(model_config("mlp-tiny")))
     for options, expected in (({}, 16 * kept), ({"recompute": "all"}, 0)):
         job, schedules = asked(build("dapple", stages=1, microbatches=3, **options))

@@ -5,7 +5,7 @@ import pytest
 
 from chimera.calibration.judging.statistics import (
     Interval,
-    disturbed,
+    find_disturbed,
     median_interval,
     relative_spread,
     win_probability,
@@ -17,7 +17,7 @@ def test_interval_covers_the_true_median_about_as_often_as_it_says() -> None:
     generator = np.random.default_rng(7)
     hits = 0
     for trial in range(100):
-        interval = median_interval(generator.normal(10, 1, 30), seed=trial)
+        interval = median_interval(generator.normal(10, 1, 30).tolist(), seed=trial)
         hits += interval.low <= 10 <= interval.high
     assert 88 <= hits <= 100  # 95 % nominal; binomial(100, 0.95) is above 88 with p > 0.998
 
@@ -25,8 +25,8 @@ def test_interval_covers_the_true_median_about_as_often_as_it_says() -> None:
 def test_blocks_widen_the_interval_of_correlated_samples() -> None:
     generator = np.random.default_rng(3)
     rounds = np.repeat(np.arange(12), 5)
-    samples = generator.normal(0, 1, 12)[rounds] + generator.normal(0, 0.1, 60) + 50
-    alone, blocked = median_interval(samples), median_interval(samples, blocks=rounds)
+    samples = (generator.normal(0, 1, 12)[rounds] + generator.normal(0, 0.1, 60) + 50).tolist()
+    alone, blocked = median_interval(samples), median_interval(samples, blocks=rounds.tolist())
     assert blocked.standard_error > 1.5 * alone.standard_error
 
 
@@ -46,7 +46,7 @@ def test_relative_spread_estimates_a_normal_deviation() -> None:
 
 
 def test_disturbed_iterations_are_the_stolen_and_the_outlying() -> None:
-    assert disturbed([1.0, 1.1, 1.0, 1.7, 1.0], [0, 0, 0.05, 0, 0]) == [False, False, True, True, False]
+    assert find_disturbed([1.0, 1.1, 1.0, 1.7, 1.0], [0, 0, 0.05, 0, 0]) == [False, False, True, True, False]
 
 
 def test_win_probability_is_the_normal_one() -> None:

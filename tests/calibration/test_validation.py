@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chimera.calibration.judging.statistics import Interval, disturbed_rounds
+from chimera.calibration.judging.statistics import Interval, find_disturbed_rounds
 from chimera.calibration.judging.validate import validate
 from chimera.calibration.judging.validation import CaseError, Figures, Validation, ValidationCase
 from chimera.calibration.measuring.session import available_cores
@@ -17,6 +17,7 @@ from chimera.pipeline.setting import Setting
 from chimera.pipeline.timeline import Timeline
 from chimera.simulator import Profile, load_profile, save_profile
 from chimera.simulator.costs.profile import Jitter
+from tests.slowness import slowness
 
 
 def case(name: str, predicted_s: float, measured_s: float, error_s: float = 0.001) -> ValidationCase:
@@ -82,8 +83,8 @@ def test_ranking_counts_only_pairs_that_the_measurement_tells_apart() -> None:
 
 
 def test_rounds_are_set_aside_by_their_calibration_runs_alone() -> None:
-    assert disturbed_rounds({0: 1.0, 1: 1.05, 2: 1.3, 3: 1.0}) == {2}
-    assert disturbed_rounds({}) == set()
+    assert find_disturbed_rounds({0: 1.0, 1: 1.05, 2: 1.3, 3: 1.0}) == {2}
+    assert find_disturbed_rounds({}) == set()
 
 
 def test_what_validation_cannot_do_is_said(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_the_loop_closes_on_this_machine(tmp_path: Path) -> None:
     assert found.gradients_match_reference and found.max_gradient_difference < 1e-10
     assert found.summary.mean_abs_error_peak_memory < 0.05  # memory is exact whatever the noise
     assert [entry["schedule"] for entry in document["cases"]] == ["gpipe", "dapple", "chimera"]
-    assert all(abs(entry["error"]["iteration"]) < 0.5 for entry in document["cases"])
+    assert all(abs(entry["error"]["iteration"]) < 0.5 * slowness() for entry in document["cases"])
     save_profile(found.profile, tmp_path / "profile.json")
     assert load_profile(tmp_path / "profile.json").layers == found.profile.layers
 
@@ -157,5 +158,5 @@ def test_the_loop_closes_for_two_copies_of_a_pipeline(stages: int, compute: str,
     for case in found.cases:
         assert case.width == 2 and len(case.measured.peak_memory_bytes) == stages
         assert case.measured.throughput_samples_per_s == pytest.approx(16 / case.measured.iteration_s)
-        assert abs(case.error.peak_memory) < 0.05 and abs(case.error.iteration) < 0.5
+        assert abs(case.error.peak_memory) < 0.05 and abs(case.error.iteration) < 0.5 * slowness()
         assert case.measured_timeline.source == ("paced" if compute == "paced" else "measured")

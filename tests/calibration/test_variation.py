@@ -1,27 +1,31 @@
 """Spreads that are known, drawn by the simulator, and found again in its timelines."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from chimera.calibration.fitting.observations import InPlace, observe
-from chimera.calibration.fitting.variation import variation
+from chimera.calibration.fitting.observations import Observations, observe
+from chimera.calibration.fitting.variation import fit_jitter
 from chimera.calibration.measuring.short_runs import calibration_schedules
 from chimera.pipeline.lowering.lower import lower
 from chimera.simulator.costs.durations import Durations
-from chimera.simulator.costs.profile import AllReduceCost, Jitter, LayerCost, LinkCost, OptimizerCost, Profile, SizeCost
+from chimera.simulator.costs.profile import AllReduceCost, Jitter, LinkCost, OptimizerCost
 from chimera.simulator.draws.sampling import draw, drawn
 from chimera.simulator.engines.direct import engine
 from chimera.simulator.engines.times import timeline_of
 from chimera.simulator.workload.workload import Workload
+from tests.machines import MS, stage_machine
 
-MS = 10**6
 ITERATIONS = 200
-MACHINE = Profile(
-    "invented",
-    (LayerCost("stage", (SizeCost(1, 5 * MS, 10 * MS, 5 * MS, 5 * MS, boundary_bytes=4),), parameters=10**6),),
-    per_stage=True,
+MACHINE = stage_machine(
+    5 * MS,
+    10 * MS,
+    5 * MS,
+    5 * MS,
+    size={"boundary_bytes": 4},
+    parameters=10**6,
     links={"local": LinkCost(latency_ns=3 * MS // 10)},
     all_reduce=AllReduceCost(latency_ns=4 * MS),
     optimizer=OptimizerCost(constant_ns=3 * MS),
@@ -31,7 +35,7 @@ OWN = tuple(np.linspace(-0.06, 0.06, 33))  # uniform: standard deviation 0.12 / 
 
 def found(jitter: Jitter, seed: int = 1) -> Jitter:
     """What is fitted to drawn iterations of the calibration's own schedules."""
-    in_place = InPlace()
+    observations = Observations()
     for number, schedule in enumerate(calibration_schedules(2).values()):
         workload = Workload(lower(schedule), replace(MACHINE, jitter=jitter), Durations(schedule, MACHINE))
         workload.profile = replace(MACHINE, jitter=jitter)
@@ -40,8 +44,8 @@ def found(jitter: Jitter, seed: int = 1) -> Jitter:
             for row in batch:
                 sample = drawn(workload, row)
                 timelines.append(timeline_of(sample, engine.run(sample)))
-        observe(schedule, timelines, [4, 4], in_place)
-    return variation(in_place)
+        observe(schedule, timelines, [4, 4], observations)
+    return fit_jitter(observations)
 
 
 def deviation(quantiles: tuple[float, ...]) -> float:
@@ -86,7 +90,8 @@ def test_nothing_is_counted_twice() -> None:
     ("field", "truth"), [("message_spread", 0.3), ("all_reduce_spread", 0.2), ("optimizer_spread", 0.1)]
 )
 def test_what_is_no_computation_has_a_spread_of_its_own(field: str, truth: float) -> None:
-    fitted = found(Jitter(action_quantiles=(0.0,) * 33, **{field: truth}))
+    spread: dict[str, Any] = {field: truth}
+    fitted = found(Jitter(action_quantiles=(0.0,) * 33, **spread))
     assert getattr(fitted, field) == pytest.approx(truth, rel=0.15)
     others = {"message_spread", "all_reduce_spread", "optimizer_spread", "device_spread", "iteration_spread"} - {field}
     assert all(getattr(fitted, other) < 0.01 for other in others)
@@ -115,4 +120,4 @@ def test_a_machine_without_stalls_shows_none() -> None:
 
 
 def test_too_few_observations_show_no_variation() -> None:
-    assert variation(InPlace()) == Jitter()
+    assert fit_jitter(Observations()) == Jitter()

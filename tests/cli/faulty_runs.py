@@ -16,14 +16,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from two_hosts import ADDRESSES, NoNamespacesError, ip, two_hosts
-
 from chimera.executor.ranks.folder_lock import locked
 from tests.cli.memory_cgroup import NoCgroupError, memory_cgroup
+from tests.slowness import slowness
+from tests.two_hosts import ADDRESSES, NoNamespacesError, ip, two_hosts
 
-DEADLINE_S = 12
+QUIET_DEADLINE_S = 12
+DEADLINE_S = round(QUIET_DEADLINE_S * slowness())
+"""within which a rank moves, unless something is wrong: on a machine that is busy, later"""
+NEVER_S = 3600
+"""a deadline that is over long after patience is: a run that ends with this one has noticed its fault at once"""
 _ROOT = Path(__file__).parents[2]
-_PATIENCE_S = 90
+_PATIENCE_S = 240
 _SIZE = ("--model", "gpt-tiny", "--stages", "2", "--microbatches", "4", "--microbatch-size", "2")
 _FAULTY = """
 import chimera.executor.training.train as training
@@ -52,10 +56,15 @@ class Ended:
 
 
 def _start(
-    output: Path, prelude: str = "", *more: str, within: Sequence[str] = (), **variables: str
+    output: Path,
+    prelude: str = "",
+    *more: str,
+    deadline_s: int = NEVER_S,
+    within: Sequence[str] = (),
+    **variables: str,
 ) -> subprocess.Popen[str]:
-    steps = () if "--steps" in more else ("--steps", "2000")
-    words = ["run", "dapple", *_SIZE, *steps, "--deadline", f"{DEADLINE_S}s", "--output", str(output), *more]
+    steps = () if "--steps" in more else ("--steps", "100000")
+    words = ["run", "dapple", *_SIZE, *steps, "--deadline", f"{deadline_s}s", "--output", str(output), *more]
     return subprocess.Popen(
         [*within, sys.executable, "-c", f"{prelude}\nfrom chimera.cli import main\nmain()", *words],
         env=os.environ | {"PYTHONPATH": str(_ROOT)} | variables,
@@ -88,7 +97,9 @@ def _end(output: Path, *processes: subprocess.Popen[str]) -> Ended:
     return Ended(output, tuple(process.returncode for process in processes), tuple(errors), max(ends) - since)
 
 
-def _rank(output: Path, rank: int, port: int, prelude: str = "", **more: object) -> subprocess.Popen[str]:
+def _rank(
+    output: Path, rank: int, port: int, prelude: str = "", *, deadline_s: int = NEVER_S, **more: object
+) -> subprocess.Popen[str]:
     """A rank as torchrun or srun starts it."""
     given = {
         "RANK": str(rank),
@@ -98,20 +109,21 @@ def _rank(output: Path, rank: int, port: int, prelude: str = "", **more: object)
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    return _start(output, prelude, **(given | more))  # type: ignore[arg-type]
+    return _start(output, prelude, deadline_s=deadline_s, **(given | more))  # type: ignore[arg-type]
 
 
-def faulty(fault: str) -> Callable[[Path], Ended]:
+def faulty(fault: str, deadline_s: int = NEVER_S) -> Callable[[Path], Ended]:
     """A run of our launcher in which rank 1 meets a fault."""
-    return lambda output: _end(output, _start(output, _FAULTY.format(fault)))
+    return lambda output: _end(output, _start(output, _FAULTY.format(fault), deadline_s=deadline_s))
 
 
-def faulty_peer(fault: str) -> Callable[[Path], Ended]:
+def faulty_peer(fault: str, deadline_s: int = NEVER_S) -> Callable[[Path], Ended]:
     """Two ranks without a launcher; rank 1 meets a fault."""
 
     def run(output: Path) -> Ended:
         port = _free_port()
-        return _end(output, *(_rank(output, rank, port, _FAULTY.format(fault)) for rank in range(2)))
+        ranks = [_rank(output, rank, port, _FAULTY.format(fault), deadline_s=deadline_s) for rank in range(2)]
+        return _end(output, *ranks)
 
     return run
 
@@ -180,6 +192,7 @@ def network_cut(output: Path) -> Ended:
                     output,
                     rank,
                     29778,
+                    deadline_s=DEADLINE_S,
                     within=("ip", "netns", "exec", host),
                     MASTER_ADDR=ADDRESSES[0],
                     LOCAL_RANK="0",
@@ -215,7 +228,7 @@ def _wait_for_iterations(output: Path) -> None:
 
 
 def _free_port() -> int:
-    """A port that is free and stays so: none that the kernel gives to whoever asks for any, as other runs do meanwhile."""
+    """A port that is free and stays so: none that the kernel gives to whoever asks for any, as other runs do."""
     for port in random.sample(range(10_000, 17_000), 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""A memory cgroup with a limit, beneath this process's own (v1) or beside it (v2): what lives in it can run out of memory."""
+"""A memory cgroup with a limit, beneath this process's own (v1) or beside it (v2): in it memory runs out."""
 
 from __future__ import annotations
 

@@ -132,3 +132,27 @@ def test_schedules_lists_options_and_sources(chimera: Any) -> None:
     assert "even" in entries["chimera"]["constraints"]
     assert entries["chimera"]["options"]["pairs"]["default"] == 1
     assert all(entry["source"] for entry in entries.values() if entry["name"] != "custom")
+
+
+def test_a_deadlock_in_a_lowered_file_is_marked_at_its_computation_and_answered_with_a_command(
+    chimera: Any, tmp_path: Path
+) -> None:
+    """Device 1 sends back before it has received: the second row's first computation is what never starts."""
+    path = tmp_path / "order.csv"
+    path.write_text(
+        "0F0,0SEND_F0,0RECV_B0,0B0,0F1,0SEND_F1,0RECV_B1,0B1\n1RECV_F1,1F1,1B1,1SEND_B1,1RECV_F0,1F0,1B0,1SEND_B0\n"
+    )
+    done = chimera("check", path)
+    assert done.status == 1
+    marked = done.stderr.splitlines()
+    place = next(number for number, line in enumerate(marked) if "ERROR HERE" in line)
+    column = marked[place].index("^")
+    assert marked[place - 1][column:].startswith(("1F1", "0B0", "0F1"))
+    assert "hint:" in done.stderr
+
+
+def test_sharding_actions_are_noted_once(chimera: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "order.csv"
+    path.write_text("0UNSHARD,0F0,0B0,0REDUCE_GRAD,0RESHARD\n")
+    assert chimera("check", path).status == 0
+    assert caplog.text.count("UNSHARD/RESHARD") == 1

@@ -43,7 +43,7 @@ ranks_per_node = 8
 def examples() -> list[list[str]]:
     found = []
     for module in COMMANDS:
-        text = import_module(f"cli.{module}")
+        text = import_module(f"chimera.cli.{module}")
         lines = (line.strip() for line in (getattr(text, "HELP", None) or text._HELP).splitlines())
         found += [shlex.split(line)[1:] for line in lines if line.startswith("chimera ")]
     return found

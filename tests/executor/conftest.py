@@ -46,7 +46,7 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def limited(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A job that would sleep for hours on one node, limited to SLURM's shortest time: a minute, in which others are tested."""
+    """A job that would sleep for hours on a node, limited to SLURM's shortest time, a minute; others run meanwhile."""
     folder = tmp_path_factory.mktemp("limited")
     words = ("run", "dapple", "--model", "gpt-tiny", "--stages", "2", "--microbatches", "2", "--microbatch-size", "1")
     sleeping = (

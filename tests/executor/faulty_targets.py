@@ -84,5 +84,5 @@ def _run(context: RankContext, payload: Mapping[str, Any], fault: Callable[[], N
         return whole(self, *given)
 
     if context.rank == _CULPRIT:
-        RealStage.backward = backward  # type: ignore[method-assign]
+        RealStage.backward = backward  # type: ignore[method-assign, assignment]
     return run_job(context, payload)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
@@ -48,7 +49,7 @@ def hang(context: RankContext, payload: Mapping[str, Any]) -> None:
     if context.rank == payload["rank"]:
         os.kill(os.getpid(), getattr(signal, payload["signal"]))
     dist.barrier()
-    time.sleep(60)
+    time.sleep(3600)
 
 
 def difference_with_a_repeated_microbatch(context: RankContext, payload: Mapping[str, Any]) -> dict[str, float]:
@@ -69,9 +70,8 @@ def differences(context: RankContext, payload: Mapping[str, Any]) -> dict[str, d
 
 def differences_of_wrong_clipping(context: RankContext, payload: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """What `difference` says if replicas are counted twice, and if nothing is clipped at all."""
-    counted, setup.counted_stages = setup.counted_stages, lambda schedule, device, copy: schedule.stages_on(device)
-    twice = difference(context, payload)
-    setup.counted_stages = counted
+    with patch.object(setup, "counted_stages", lambda schedule, device, copy: schedule.stages_on(device)):
+        twice = difference(context, payload)
     Clipping.__call__ = lambda self: None  # type: ignore[method-assign]
     return {"replicas counted twice": twice, "no clipping": difference(context, payload)}
 
@@ -91,7 +91,7 @@ def train_and_die(context: RankContext, payload: Mapping[str, Any]) -> dict[str,
 
 
 def scores(context: RankContext, payload: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Of several jobs: the parts of each case's score on 600 samples, beside what the reference's weights give in one module."""
+    """Of several jobs: the parts of each case's score on 600 samples, beside what one module gives of the reference."""
     return [_scores(context, Job.from_payload(job)) for job in payload["jobs"]]
 
 
@@ -141,7 +141,7 @@ def abort_once_done(context: RankContext, payload: Mapping[str, Any]) -> int:
 
 def wait(context: RankContext, payload: Mapping[str, Any]) -> None:
     (context.output / "ranks" / f"waiting-{context.rank}").touch()
-    time.sleep(60)
+    time.sleep(3600)
 
 
 def endure(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def policies(context: RankContext, payload: Mapping[str, Any]) -> dict[str, list
 
 
 def channels(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """What one iteration of each case sends and posts: (kind, micro-batch, group: the n-th that was seen, or -1 for torch's own)."""
+    """What one iteration of each case sends and posts: (kind, micro-batch, group: n-th seen, or -1: torch's own)."""
     job = Job.from_payload(payload)
     prepared = set_up(context, job)
     groups: list[Any] = []

@@ -30,7 +30,12 @@ def test_other_threads_are_left_alone() -> None:
     from chimera.executor.iteration.background import yield_to_compute
 
     ready, done = threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: (ready.set(), done.wait()))
+
+    def wait() -> None:
+        ready.set()
+        done.wait()
+
+    thread = threading.Thread(target=wait)
     thread.start()
     ready.wait()
     yield_to_compute()

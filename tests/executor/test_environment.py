@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from chimera.executor.ranks.environment import Membership, membership
+import re
+
+import pytest
+
+from chimera.executor.ranks.environment import Membership, membership, without_launcher
+from chimera.pipeline.errors import InputError
 
 TORCHRUN = {
     "RANK": "3",
@@ -63,3 +68,32 @@ def test_a_batch_script_starts_its_own_ranks() -> None:
 def test_membership_and_variables_are_the_same_thing() -> None:
     found = membership(TORCHRUN)
     assert found is not None and membership(found.variables()) == found
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"RANK": "9", "WORLD_SIZE": "2"}, "RANK=9: is no whole number from 0 to 1"),
+        ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK=-1: is no whole number from 0 to 1"),
+        ({"RANK": "0", "WORLD_SIZE": "two"}, "WORLD_SIZE=two: is no whole number of 1 or more"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "127.0.0.1"}, "MASTER_PORT=127.0.0.1: is no whole number"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "0"}, "MASTER_PORT=0: is no whole number from 1 to 65535"),
+        ({"RANK": "0"}, "RANK=0 without WORLD_SIZE: is half"),
+        ({"RANK": "", "WORLD_SIZE": "2"}, "WORLD_SIZE=2 without RANK: is half"),
+        (SRUN | {"SLURM_NTASKS": "x"}, "SLURM_NTASKS=x: is no whole number of 1 or more"),
+        ({"TORCH_DISTRIBUTED_DEBUG": "yes"}, "TORCH_DISTRIBUTED_DEBUG=yes: is none of OFF, INFO, DETAIL"),
+    ],
+)
+def test_a_malformed_variable_is_named_with_its_range(variables: dict[str, str], sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)) as caught:
+        membership(variables)
+    assert caught.value.remedy
+
+
+def test_empty_variables_count_as_unset() -> None:
+    assert membership({"RANK": "", "WORLD_SIZE": " ", "MASTER_PORT": ""}) is None
+
+
+def test_ranks_that_we_start_inherit_nothing_of_a_launcher() -> None:
+    left = {"TORCHELASTIC_USE_AGENT_STORE": "True", "PET_NNODES": "2", "GROUP_RANK": "0", "RANK": "0", "HOME": "/root"}
+    assert without_launcher(left) == {"HOME": "/root"}

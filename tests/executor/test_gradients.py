@@ -127,7 +127,7 @@ def _wrong(found: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
 def test_every_schedule_trains_as_one_process_does(stages: int, tmp_path: Path) -> None:
     schedules = _variants(stages)
     of_family = {"gpt": schedules | _recomputed(schedules), "mlp": schedules}
-    jobs = {model.family: _job(model, _cases_of(of_family[model.family])) for model in MODELS}
+    jobs = {str(model.family): _job(model, _cases_of(of_family[model.family])) for model in MODELS}
     found = _differences(jobs, stages, tmp_path)
     assert not _wrong(found)
     assert set(found) == {(family, label) for family, given in of_family.items() for label in given}

@@ -27,18 +27,18 @@ ROWS = 4
 BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 
 
-class _Python2Pickler(pickle._Pickler):  # type: ignore[name-defined, misc]
+class _Python2Pickler(pickle._Pickler):
     """Writes byte strings as Python 2 wrote its `str`, which is how the authors' files hold keys and pixels."""
 
-    dispatch: ClassVar = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)
 
     def save_python_2_string(self, text: bytes) -> None:
         short = len(text) < 256
-        self.write(
+        self.write(  # type: ignore[attr-defined]
             (pickle.SHORT_BINSTRING + bytes([len(text)]) if short else pickle.BINSTRING + struct.pack("<i", len(text)))
             + text
         )
-        self.memoize(text)
+        self.memoize(text)  # type: ignore[attr-defined]
 
     dispatch[bytes] = save_python_2_string
 
@@ -129,7 +129,7 @@ def test_a_missing_and_a_truncated_cifar_batch_are_named(tmp_path: Path) -> None
 def _idx(folder: Path, name: str, values: np.ndarray, packed: bool) -> None:
     """Magic number 0x00000801 or 0x00000803, sizes and bytes, all big-endian."""
     content = struct.pack(f">I{values.ndim}I", 0x0800 + values.ndim, *values.shape) + values.tobytes()
-    (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
+    (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content, mtime=0) if packed else content)
 
 
 def _fashion(folder: Path, packed: bool) -> Path:
@@ -158,7 +158,7 @@ def test_fashion_mnist_is_read_as_its_authors_wrote_it(packed: bool, tmp_path: P
         ("train-images-idx3-ubyte", struct.pack(">II", 0x801, 5) + bytes(5), "3 dimensions"),
         ("t10k-labels-idx1-ubyte", struct.pack(">II", 0x801, 3) + bytes(2), "holds 2 values where its header says 3"),
         ("t10k-images-idx3-ubyte", b"", "does not begin"),
-        ("t10k-images-idx3-ubyte.gz", gzip.compress(bytes(100))[:15], "t10k-images-idx3-ubyte.gz"),
+        ("t10k-images-idx3-ubyte.gz", gzip.compress(bytes(100, mtime=0))[:15], "t10k-images-idx3-ubyte.gz"),
     ],
 )
 def test_a_damaged_idx_file_is_named(name: str, content: bytes, words: str, tmp_path: Path) -> None:

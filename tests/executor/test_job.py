@@ -26,6 +26,7 @@ from chimera.pipeline.metrics import measure
 from chimera.pipeline.models import GPT, MLP, ModelConfig, config_dict
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import build
+from tests.slowness import slowness
 
 pytestmark = pytest.mark.multiprocess
 
@@ -159,16 +160,18 @@ def _pace(stages: int, milliseconds: float) -> tuple[Pace, ...]:
 @pytest.mark.timing
 def test_paced_compute_takes_the_time_it_is_given(tmp_path: Path) -> None:
     # GPipe, F = 5 ms, B = 10 ms, D = 4, N = 4: (N + D - 1)(F + B) = 105 ms plus what messages cost,
-    # on however few cores; the bubble ratio is (D-1)/(N+D-1) = 3/7.
+    # on however few cores; the bubble ratio is (D-1)/(N+D-1) = 3/7. Nothing is shorter than it is given; what is added by
+    # others that want the cores is least in the best iteration, and bounded by how much they want.
     results = _run([_case("gpipe", stages=4, pace=_pace(4, 5))], tmp_path, ranks=4, rounds=5)
     measured = timelines(results, "gpipe")
     spans = [span for t in measured for span in t.spans if span.stream == "compute"]
     for kind, expected in ((Kind.F, 5e6), (Kind.B, 10e6)):
         durations = [span.end_ns - span.start_ns for span in spans if span.action.kind is kind]
-        assert statistics.median(durations) == pytest.approx(expected, rel=0.01)
+        assert min(durations) == pytest.approx(expected, rel=0.01)
     assert all(t.source == "paced" for t in measured)
-    assert statistics.median(t.end_ns for t in measured) == pytest.approx(105e6, rel=0.15)
-    assert statistics.median(measure(t).bubble_ratio for t in measured) == pytest.approx(3 / 7, abs=0.06)
+    best = min(measured, key=lambda t: t.end_ns)
+    assert 105e6 <= best.end_ns < 1.15 * 105e6 * slowness()
+    assert measure(best).bubble_ratio == pytest.approx(3 / 7, abs=0.06 * slowness())
 
 
 @pytest.mark.slow
@@ -181,7 +184,7 @@ def test_paced_split_backwards_take_their_own_times(tmp_path: Path) -> None:
     pace = (stage,) * 4
     results = _run([_case("zb-h1", stages=4, microbatches=8, pace=pace)], tmp_path, ranks=4, rounds=5)
     measured = timelines(results, "zb-h1")
-    assert statistics.median(measure(t).pipeline_ns for t in measured) == pytest.approx(135e6, rel=0.15)
+    assert 135e6 <= min(measure(t).pipeline_ns for t in measured) < 1.15 * 135e6 * slowness()
 
 
 def _kill_later(output: Path, rank: int, iterations: int) -> threading.Thread:

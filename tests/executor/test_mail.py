@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -43,12 +44,12 @@ class Batches:
 def _mail(monkeypatch: pytest.MonkeyPatch, works_of: int | None = None) -> tuple[Mail, Batches]:
     batches = Batches(works_of)
     monkeypatch.setattr(dist, "batch_isend_irecv", batches)
-    operation = type(
-        "Operation",
-        (),
-        {"__init__": lambda self, op, tensor, peer, group: vars(self).update(op=op.__name__, peer=peer)},
-    )
-    monkeypatch.setattr(dist, "P2POp", operation)
+
+    class Operation:
+        def __init__(self, op: Callable[..., Any], tensor: torch.Tensor, peer: int, group: object) -> None:
+            self.op, self.peer = op.__name__, peer
+
+    monkeypatch.setattr(dist, "P2POp", Operation)
     return Mail(CpuClock(), range(4, 8), torch.device("cpu"), torch.float32, batched=True), batches
 
 

@@ -1,4 +1,4 @@
-"""Where the kernel counts whom it killed for memory: cgroups(7), and the kernel's cgroup-v1 and cgroup-v2 pages on memory."""
+"""Where the kernel counts whom it killed: cgroups(7), and the kernel's pages on memory in cgroup-v1 and v2."""
 
 from __future__ import annotations
 

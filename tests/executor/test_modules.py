@@ -118,7 +118,7 @@ def test_a_layer_starts_equal_wherever_it_is_built() -> None:
     within = stage_module(config, range(1, 4), seed=7)[1]
     assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), within.parameters(), strict=True))
     (other,) = build_layers(config, [2], seed=8)
-    assert not torch.equal(alone.qkv.weight, other.qkv.weight)
+    assert not torch.equal(alone.get_parameter("qkv.weight"), other.get_parameter("qkv.weight"))
 
 
 def _changed_at_the_end(config: GPT | BERT) -> tuple[Output, Output]:
@@ -144,7 +144,8 @@ def test_the_encoder_sees_everything_from_everywhere() -> None:
     assert not torch.isclose(before[0], after[0]).all(-1).any() and not torch.equal(before[1], after[1])
 
 
-# Uniform guessing: ln(256) = 5.545, ln(259) + ln(2) = 6.25, ln(10) = 2.303; random logits add about half their variance,
+# Uniform guessing: ln(256) = 5.545, ln(259) + ln(2) = 6.25, ln(10) = 2.303; random logits add about half of their
+# variance,
 # and masked tokens, which look alike, err alike.
 @pytest.mark.parametrize(("name", "guessing"), [("gpt-tiny", 5.545), ("bert-tiny", 6.250), ("cnn-tiny", 2.303)])
 def test_an_untrained_models_loss_is_about_that_of_guessing(name: str, guessing: float) -> None:

@@ -1,4 +1,4 @@
-"""A stage that recomputes, beside the same stage that keeps everything: torch's checkpoint must change memory and nothing else."""
+"""A stage that recomputes, beside the same that keeps everything: torch's checkpoint changes memory, nothing else."""
 
 from __future__ import annotations
 

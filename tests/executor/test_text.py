@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from chimera.executor.data import Source, check_source, corpus, held_out, microbatch
-from chimera.executor.modules.encoder import IGNORED
+from chimera.executor.data.batch import IGNORED
 from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.models import BERT, GPT, model_config
 

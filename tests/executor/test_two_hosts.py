@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from two_hosts import ADDRESSES, NoNamespacesError, ip, two_hosts
 
 from chimera.pipeline.files.timeline_file import read_timeline
 from chimera.pipeline.schedules import build
+from tests.two_hosts import ADDRESSES, NoNamespacesError, ip, two_hosts
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 
@@ -55,7 +55,7 @@ def _start(host: str, rank: int, output: Path) -> subprocess.Popen[str]:
             "--steps",
             str(_STEPS),
             "--deadline",
-            "30s",
+            "240s",
             "--output",
             str(output),
         ],
@@ -68,7 +68,7 @@ def _start(host: str, rank: int, output: Path) -> subprocess.Popen[str]:
 
 def test_a_schedule_runs_over_the_wire_without_being_told_the_interface(hosts: tuple[str, str], tmp_path: Path) -> None:
     ranks = [_start(host, rank, tmp_path) for rank, host in enumerate(hosts)]
-    errors = [rank.communicate(timeout=90)[1] for rank in ranks]
+    errors = [rank.communicate(timeout=240)[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], errors
     timeline = read_timeline(tmp_path / "timeline.json")
     assert [len(timeline.of_device(device)) for device in range(2)] == [

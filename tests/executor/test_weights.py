@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -23,7 +25,8 @@ def _backward(module: nn.Module, scale: float) -> None:
 def test_steps_equal_torchs_own_loop_over_parameters(name: str) -> None:
     weights = Weights(_module(), name, 0.01)
     plain = _module()
-    optimizer = OPTIMIZERS[name](plain.parameters(), lr=0.01, foreach=False)
+    of_torch: Any = OPTIMIZERS[name]
+    optimizer = of_torch(plain.parameters(), lr=0.01, foreach=False)
     for scale in (0.1, 0.2, 0.3):
         version = weights.acquire()
         _backward(version.module, scale)

@@ -49,13 +49,14 @@ def run_case(case: dict[str, Any], folder: Path, rank: int) -> dict[str, Any]:
         f"{stage}.{name}": parameter.grad.tolist()
         for stage, module in modules.items()
         for name, parameter in module.named_parameters()
+        if parameter.grad is not None
     }
 
 
 def main() -> None:
     rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
-    store = dist.FileStore(str(folder / "store"), world)
+    store = dist.FileStore(str(folder / "store"), world)  # type: ignore[attr-defined]
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
     cases = json.loads((folder / "cases.json").read_text())
     gradients = {case["name"]: run_case(case, folder, rank) for case in cases}

@@ -56,7 +56,7 @@ def _gradients_of_torch(item: Prepared, file: Path) -> dict[int, list[Tensor]]:
     batch = item.batch()
     modules = {
         stage: stage_module(item.config, item.cuts[stage], seed=item.job.seed, dtype=item.dtype)
-        for stage in schedule.stages_on(item.device)
+        for stage in schedule.stages_on(item.place.device)
     }
     held = [PipelineStage(module, stage, schedule.stages, torch.device("cpu")) for stage, module in modules.items()]
     runtime = _PipelineScheduleRuntime(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = ["everything", "fate", "fates", "plan_of", "schedule_of"]
 
 from dataclasses import replace
@@ -87,7 +89,7 @@ def fates(plan: Plan) -> tuple[str, str, str]:
     return fate(plan, "buffered"), fate(plan, "rendezvous"), fate(plan, "batched")
 
 
-def everything(depths: tuple[int, ...] = (2, 4)) -> list[object]:
+def everything(depths: tuple[int, ...] = (2, 4)) -> Sequence[object]:
     """Every schedule of the catalogue at these depths, of 4 and 8 micro-batches, as parameters of a test."""
     cases = []
     for item, devices, microbatches in product(catalogue(), depths, (4, 8)):

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -33,7 +33,7 @@ def schedule_of(*rows: str, **fields: object) -> Schedule:
     return Schedule(**values)  # type: ignore[arg-type]
 
 
-def everything() -> list[object]:
+def everything() -> Sequence[object]:
     cases = []
     for item, devices, microbatches in product(catalogue(), (2, 4), (2, 4, 8, 9)):
         try:
@@ -143,7 +143,7 @@ def test_a_circle_shows_who_waits_for_whom() -> None:
 
 
 def test_an_overlap_that_needs_its_own_result_waits_for_itself() -> None:
-    """In a V device 0 holds stages 0 and 2: the backward of stage 2 cannot go with stage 0's forward of the same batch."""
+    """In a V device 0 holds stages 0 and 2: the backward of stage 2 cannot go with stage 0's forward of that batch."""
     with pytest.raises(ScheduleError, match="own forward"):
         check(schedule_of("(0F0;2B0)OVERLAP_F_B 2F0 0B0", "1F0 1B0", stages=3, placement=((0, 1, 0),)))
     with pytest.raises(DeadlockError) as caught:

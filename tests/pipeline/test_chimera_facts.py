@@ -12,12 +12,13 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import chimeras, divisors
 
 from chimera.pipeline.actions import Action, Kind
+from chimera.pipeline.errors import InputError
 from chimera.pipeline.lowering.order import Walk, walk
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import build
+from tests.strategies import chimeras, divisors
 
 
 def cost(forward: int, backward: int) -> Callable[[Action], int]:
@@ -171,3 +172,17 @@ def test_interleaved_keeps_its_bubble_for_any_number_of_micro_batches(p: int, v:
     """arXiv 2104.04473 needs N a multiple of p; uneven groups cost nothing as long as N >= p."""
     schedule = build("interleaved", stages=p, microbatches=p + more, v=v)
     assert makespan(schedule) == 3 * v * (p + more) + 3 * (p - 1)
+
+
+@pytest.mark.parametrize(("stages", "microbatches", "slots"), [(4, 8, 27), (8, 16, 57), (16, 32, 117), (8, 32, 105)])
+def test_doubled_forwards_that_hand_over_each_by_itself(stages: int, microbatches: int, slots: int) -> None:
+    """The paper's Figure 7d has 27 slots for D = 4, N = 8, B = 2F without recomputation; the others continue it."""
+    schedule = build(
+        "chimera", stages=stages, microbatches=microbatches, concat="doubling", handover="each", recompute="none"
+    )
+    assert max(row[-1] for row in walk(schedule.actions, schedule.stages).ends) == slots
+
+
+def test_handover_needs_a_doubled_forward() -> None:
+    with pytest.raises(InputError, match="no forward is doubled"):
+        build("chimera", stages=4, microbatches=8, handover="each")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from chimera.pipeline.actions import Kind
+from chimera.pipeline.actions import Action, Kind
 from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.lowering.order import walk
 from chimera.pipeline.schedule import Schedule
@@ -18,8 +18,7 @@ from chimera.simulator import Profile, simulate
 def makespan(schedule: Schedule, forward: int = 1, backward: int = 2) -> int:
     """Slots of `forward` and `backward` length, half backwards half as long, by the unit walk."""
 
-    def duration(action: object) -> int:
-        assert hasattr(action, "kind")
+    def duration(action: Action) -> int:
         if action.kind is Kind.F:
             return forward * (2 if action.also >= 0 else 1)
         return backward // 2 if action.half >= 0 else backward

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from grids import DEVICES, NAMES, admitted, some_counts
 
 from chimera.pipeline.lowering.lower import lower
 from chimera.pipeline.lowering.repair import rendezvous_safe
 from chimera.pipeline.soundness.check import check
 from chimera.pipeline.soundness.deadlock import check_plan
+from tests.grids import DEVICES, NAMES, admitted, some_counts
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,7 +10,7 @@ import pytest
 
 from chimera.pipeline.actions import Action, Kind, Step
 from chimera.pipeline.errors import DeadlockError, InputError, ScheduleError
-from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.schedule import Option, Schedule
 from chimera.pipeline.schedules import build, catalogue
 from chimera.pipeline.soundness.check import check
 
@@ -24,7 +24,8 @@ def sound() -> tuple[Schedule, ...]:
     """Small instances of the whole catalogue, with every choice of every option that they admit."""
     found = []
     for item, devices, microbatches in product(catalogue(), (2, 3, 4), (2, 3, 4, 8)):
-        choices = [{}] + [{name: value} for name, spec in item.options.items() for value in spec.choices or ()]
+        one = [{name: value} for name, spec in item.options.items() for value in spec.choices or ()]
+        choices: list[dict[str, Option]] = [{}, *one]
         for options in choices:
             try:
                 found.append(build(item.name, stages=devices, microbatches=microbatches, **options))
@@ -130,16 +131,12 @@ def tangles_at(index: int) -> tuple[tuple[int, int, int], ...]:
         for other in range(schedule.microbatches):
             own = at.get(Action(stage, Kind.F, other)), at.get(Action(stage, Kind.B, other))
             next_ = at.get(Action(stage + 1, Kind.F, other)), at.get(Action(stage + 1, Kind.B, microbatch))
-            if (
-                None in own
-                or None in next_
-                or own[0][0] != device
-                or next_[0][0] != next_[1][0]
-                or next_[0][0] == device
-            ):  # type: ignore[index]
+            if own[0] is None or own[1] is None or next_[0] is None or next_[1] is None:
                 continue
-            if own[0][1] < position < own[1][1] and next_[0][1] < next_[1][1]:  # type: ignore[index]
-                found.append((device, own[0][1], position))  # type: ignore[index]
+            if own[0][0] != device or next_[0][0] != next_[1][0] or next_[0][0] == device:
+                continue
+            if own[0][1] < position < own[1][1] and next_[0][1] < next_[1][1]:
+                found.append((device, own[0][1], position))
     return tuple(found)
 
 

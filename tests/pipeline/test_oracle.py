@@ -95,7 +95,7 @@ class Problem:
         solver.parameters.random_seed = 0
         solver.parameters.max_time_in_seconds = 60
         assert solver.solve(self.model) == cp_model.OPTIMAL
-        return round(solver.objective_value)
+        return round(float(solver.objective_value))
 
 
 def makespan(

@@ -15,8 +15,8 @@ _ORDERS: list[tuple[Axis, Axis]] = [("pipeline", "copy"), ("copy", "pipeline")]
 
 @st.composite
 def grids(draw: st.DrawFn) -> Grid:
-    lengths = [draw(st.integers(1, 9)) for _ in range(3)]
-    return Grid(*lengths, order=draw(st.sampled_from(_ORDERS)))
+    devices, width, tensor = (draw(st.integers(1, 9)) for _ in range(3))
+    return Grid(devices, width, tensor, draw(st.sampled_from(_ORDERS)))
 
 
 @given(grids())

@@ -49,8 +49,8 @@ def test_a_name_cannot_be_taken_twice() -> None:
         ("gpipe", {"order": "filo"}, "unknown gpipe order 'filo'"),
         ("gpipe", {"ordr": "lifo"}, "unknown option of gpipe 'ordr'"),
         ("interleaved", {"v": 0}, "v = 0"),
-        ("interleaved", {"group": 3}, "group = 3 on 4 devices"),
-        ("interleaved", {"group": 7}, "8 micro-batches in groups of 7: leave a last group of 1 for 4 devices"),
+        ("interleaved", {"group": -1}, "group = -1"),
+        ("interleaved", {"group": 2}, "8 micro-batches in groups of 2 on 4 devices: a group of fewer"),
         ("breadth-first", {"v": -2}, "v = -2"),
     ],
 )

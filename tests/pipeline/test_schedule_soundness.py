@@ -1,4 +1,4 @@
-"""Every generator against a brute-force judge that shares no code with `chimera.pipeline.soundness.check` or `chimera.pipeline.lowering.order`.
+"""Every generator against a brute-force judge that shares no code with `soundness.check` or `lowering.order`.
 
 The judge moves through the rows one action at a time, whichever device can, with sets of finished
 work: the definitions of schedules.md written down once more, naively.
@@ -12,10 +12,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import chimeras, divisors, schedules
 
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import build, catalogue
+from tests.sizes import examples
+from tests.strategies import chimeras, divisors, schedules
 
 Work = tuple[str, int, int, int]
 """A letter (F, and for backwards I and W), a stage, a micro-batch, and a half 0 or 1 (0 for F)."""
@@ -48,7 +49,7 @@ def needs_of(work: Work, stages: int) -> set[Work]:
 
 
 def faults_of(schedule: Schedule) -> list[str]:
-    """What is wrong: work on another device than its replica's placement, missing or repeated, or that waits for ever."""
+    """What is wrong: work on another device than its replica's placement, missing, repeated, or waiting for ever."""
     rows = [[[work_of(str(part)) for part in step.parts] for step in row] for row in schedule.actions]
     pieces = [(device, work) for device, row in enumerate(rows) for step in row for part in step for work in part]
     found = [
@@ -90,13 +91,13 @@ def _waiting(rows: list[list[list[list[Work]]]], stages: int) -> list[int]:
 
 
 @given(schedules())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_every_generator_is_sound(schedule: Schedule) -> None:
     assert faults_of(schedule) == []
 
 
 @given(chimeras())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_every_chimera_is_sound(schedule: Schedule) -> None:
     assert faults_of(schedule) == []
 

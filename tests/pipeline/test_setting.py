@@ -14,13 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chimera.pipeline.errors import InputError, UnknownNameError
-from chimera.pipeline.grid import Grid
+from chimera.pipeline.grid import Axis, Grid
 from chimera.pipeline.models import layers, model_config, model_names
 from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedules import build
 from chimera.pipeline.setting import Layout, Optimizer, Run, Setting, Work
 
 SETTING = Setting.of("mlp-tiny", stages=2, microbatch_size=4, microbatches=6, width=3)
+
+_ORDERS: list[tuple[Axis, Axis]] = [("pipeline", "copy"), ("copy", "pipeline")]
 
 
 @st.composite
@@ -34,7 +36,7 @@ def settings(draw: st.DrawFn) -> Setting:
         draw(st.sampled_from([None, True, False, (0, 2)])),
     )
     cuts = draw(st.lists(st.lists(small, min_size=1, max_size=5), max_size=2))
-    grid = Grid(draw(small), draw(small), order=draw(st.sampled_from([("pipeline", "copy"), ("copy", "pipeline")])))
+    grid = Grid(draw(small), draw(small), order=draw(st.sampled_from(_ORDERS)))
     layout = Layout(grid, draw(small), draw(small), tuple(Partition(tuple(each)) for each in cuts))
     return Setting(work, layout, Run(seed=draw(small), steps=draw(st.none() | small), seconds=1.5))
 

@@ -10,6 +10,7 @@ from chimera.pipeline.schedules import build
 from chimera.pipeline.steady import steady_iteration_ns
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import LayerCost, LinkCost, SizeCost
+from tests.sizes import examples
 
 
 @pytest.mark.parametrize(("stages", "microbatches"), [(1, 5), (2, 8), (4, 14), (4, 16), (8, 32)])
@@ -20,7 +21,7 @@ def test_equal_stages_and_free_messages_leave_no_bubble(stages: int, microbatche
     assert steady_iteration_ns(timeline, schedule) == microbatches * 3000
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 60)), min_size=2, max_size=4), st.integers(0, 9))
 def test_it_approaches_the_rate_of_iterations_back_to_back(costs: list[tuple[int, int]], delay: int) -> None:
     """The simulator's steady state unrolls iterations and finds the exact period: another way to the same figure."""

@@ -4,6 +4,8 @@ Times are integers: F, I and W of one stage (of one chunk where a device holds t
 device is measured from its first action to its last, as the Zero Bubble papers do.
 """
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import build
 from chimera.pipeline.soundness.check import check
 from chimera.simulator import Profile, simulate
+from tests.sizes import examples
 
 V_FAMILY = ("zb-v", "v-half", "v-min")
 small_time = st.integers(1, 6)
@@ -142,7 +145,7 @@ def test_automatic_schedules_are_no_worse_than_the_handcrafted(
 
 
 @given(st.integers(1, 16), st.integers(1, 48))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 def test_v_family_memory(p: int, m: int) -> None:
     # arXiv 2405.15362 and its playground: p, (p+2)//2 and (p+4)//3 micro-batches of two chunks each
     limits = {"zb-v": 2 * p, "v-half": 2 * ((p + 2) // 2), "v-min": 2 * ((p + 4) // 3)}
@@ -154,7 +157,7 @@ def test_v_family_memory(p: int, m: int) -> None:
 
 
 @given(st.integers(3, 12), st.integers(0, 9))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 def test_v_family_bubbles_at_equal_times(p: int, more: int) -> None:
     idle = {name: longest_device(build(name, stages=p, microbatches=2 * p + more)) for name in V_FAMILY}
     assert idle["zb-v"] == 0  # arXiv 2405.15362: no bubble when F = I = W
@@ -186,11 +189,11 @@ def test_dualpipe_v_is_torchs() -> None:
         schedules.FULL_BACKWARD: "B",
     }
 
-    def text(action: object) -> str:
+    def text(action: Any) -> str:
         parts = [
             f"{part.stage_index}{kinds[part.computation_type]}{part.microbatch_index}"
             for part in action.sub_actions or [action]
-        ]  # type: ignore[attr-defined]
+        ]
         return parts[0] if len(parts) == 1 else f"({';'.join(parts)})OVERLAP_F_B"
 
     for p, m in ((1, 2), (2, 4), (3, 8), (4, 9)):

@@ -20,6 +20,7 @@ from chimera.simulator.costs.profile import LayerCost, LinkCost, Locality, Overh
 from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.workload import Workload
+from tests.sizes import examples
 
 SIZED = Profile(
     "sized",
@@ -105,7 +106,7 @@ variants = st.one_of(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(variants, st.booleans())
 def test_both_engines_and_an_even_balance_of_memory(schedule: Schedule, recompute: bool) -> None:
     check(schedule)

@@ -14,6 +14,7 @@ from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
 from chimera.simulator.predicting.conditions import Conditions
 from chimera.simulator.reasons.closed_form import ClosedForm, Undefined, closed_form, critical_counts, differences
+from tests.sizes import examples
 
 
 def test_figure_6() -> None:
@@ -21,7 +22,7 @@ def test_figure_6() -> None:
     assert critical_counts(build("chimera", stages=6, microbatches=6)) == (6, 10)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     name=st.sampled_from(["chimera", "gpipe", "dapple"]),
     half=st.integers(1, 4),

@@ -30,6 +30,7 @@ from chimera.simulator.engines.choice import Engine
 from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.workload import Workload
+from tests.sizes import examples
 
 schedules = st.one_of(
     st.builds(
@@ -66,14 +67,14 @@ profiles = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(schedules, profiles, st.integers(1, 3))
 def test_every_moment_is_identical(schedule: Schedule, profile: Profile, width: int) -> None:
     workload = Workload(lower(schedule, width=width), profile, Durations(schedule, profile), width)
     assert CompiledWorkload(workload).times() == reference.run(workload)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(schedules, profiles)
 def test_drawn_durations_give_identical_iterations(schedule: Schedule, profile: Profile) -> None:
     workload = Workload(lower(schedule), profile, Durations(schedule, profile))

@@ -27,6 +27,7 @@ from chimera.simulator.predicting.conditions import Conditions, workload_under
 from chimera.simulator.reasons.critical_path import critical_path
 from chimera.simulator.reasons.time_shares import device_shares
 from chimera.simulator.workload.workload import Workload
+from tests.sizes import examples
 
 
 def workload_of(
@@ -63,7 +64,7 @@ profiles = st.builds(
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in catalogue() if not entry.reads_file])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     profile=profiles,
     width=st.integers(1, 2),

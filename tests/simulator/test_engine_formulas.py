@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from chimera.pipeline.schedules import build
 from chimera.simulator import Profile, simulate
+from tests.sizes import examples
 
 MS = 10**6
 times = st.integers(1, 1000)
@@ -43,13 +44,13 @@ def test_chimera_by_hand(stages: int, forward_ms: int, backward_ms: int, expecte
     assert metrics.bubble_ratio == pytest.approx(float(bubble), abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.sampled_from(["gpipe", "dapple"]), st.integers(1, 9), st.integers(1, 20), times, times)
 def test_gpipe_and_1f1b_take_n_plus_p_minus_1(name: str, p: int, m: int, forward: int, backward: int) -> None:
     assert pipeline_ns(name, p, m, forward, backward) == (m + p - 1) * (forward + backward)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.sampled_from([2, 4, 6, 8, 12]), times, st.integers(0, 1000))
 def test_chimera_critical_path_for_n_equal_d(depth: int, forward: int, more: int) -> None:
     # C_f = D, C_b = D + D/f - 2 with f = 1; stated for B >= F
@@ -57,7 +58,7 @@ def test_chimera_critical_path_for_n_equal_d(depth: int, forward: int, more: int
     assert pipeline_ns("chimera", depth, depth, forward, backward) == depth * forward + (2 * depth - 2) * backward
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.sampled_from([4, 6, 8]), st.integers(1, 5), times, st.integers(0, 1000))
 def test_direct_concatenation(depth: int, units: int, forward: int, more: int) -> None:
     # (D - 2 + 2K) F + K (2D - 2) B for f = 1 and B >= F
@@ -66,7 +67,7 @@ def test_direct_concatenation(depth: int, units: int, forward: int, more: int) -
     assert pipeline_ns("chimera", depth, units * depth, forward, backward) == expected
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.sampled_from([(4, 1), (4, 2), (8, 1), (8, 2), (8, 4), (12, 2), (12, 3)]), times)
 def test_more_pairs_of_pipelines_with_equal_times(case: tuple[int, int], time: int) -> None:
     # Table 2: bubble (D - 2f) / (2fN + D - 2f) for N = D, F = B

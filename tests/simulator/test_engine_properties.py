@@ -28,6 +28,7 @@ from chimera.simulator.costs.profile import (
 )
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.workload import Workload
+from tests.sizes import examples
 from tests.strategies import schedules as any_schedule
 
 times = st.integers(0, 2000)
@@ -74,7 +75,7 @@ def longest_path(schedule: Schedule, forward: int, backward: int, latency: int) 
     return max(ends.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(schedules, times, times, times)
 def test_latency_shifts_the_longest_path_exactly(schedule: Schedule, forward: int, backward: int, latency: int) -> None:
     timeline = simulate(schedule, Profile.uniform(forward=forward, backward=backward, p2p=latency)).timeline
@@ -88,7 +89,7 @@ def sized(link: LinkCost, forward: int = 1000, backward: int = 2000, boundary: i
     return replace(profile, **fields)  # type: ignore[arg-type]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(schedules, times, times)
 def test_infinite_bandwidth_and_no_latency_is_computation_only(schedule: Schedule, forward: int, backward: int) -> None:
     timeline = simulate(schedule, sized(LinkCost(), forward, backward)).timeline
@@ -104,7 +105,7 @@ links = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(schedules, links, st.floats(1.0, 10.0), st.integers(0, 5000))
 def test_better_links_never_slow_a_fixed_order(schedule: Schedule, link: LinkCost, faster: float, more: int) -> None:
     # Every time is a maximum of sums of durations as long as links are private, hence monotone.
@@ -116,7 +117,7 @@ def test_better_links_never_slow_a_fixed_order(schedule: Schedule, link: LinkCos
     assert simulate(plan, sized(wider)).timeline.end_ns <= base <= simulate(plan, sized(longer)).timeline.end_ns
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(any_schedule(max_stages=6, max_microbatches=16), links, st.booleans(), st.integers(0, 3000), st.integers(1, 2))
 def test_clocks_that_run_ahead_find_the_moments_of_devices_that_stop_at_every_action(
     schedule: Schedule, link: LinkCost, queueing: bool, reduce: int, width: int
@@ -131,7 +132,7 @@ def test_clocks_that_run_ahead_find_the_moments_of_devices_that_stop_at_every_ac
     assert reference.run(workload) == reference.run(workload, ahead=False)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(schedules, links, st.integers(2, 7))
 def test_time_scales_linearly(schedule: Schedule, link: LinkCost, factor: int) -> None:
     link = replace(link, bandwidth_bytes_per_s=1e9)  # one ns a byte: no rounding
@@ -145,7 +146,7 @@ def test_time_scales_linearly(schedule: Schedule, link: LinkCost, factor: int) -
     assert [s.start_ns for s in scaled.spans] == [factor * s.start_ns for s in base.spans]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(schedules, links, st.randoms(use_true_random=False))
 def test_names_of_devices_do_not_matter(schedule: Schedule, link: LinkCost, random: object) -> None:
     names = list(range(schedule.devices))
@@ -160,14 +161,14 @@ def test_names_of_devices_do_not_matter(schedule: Schedule, link: LinkCost, rand
     assert simulate(renamed, profile).timeline.end_ns == simulate(schedule, profile).timeline.end_ns
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(schedules, links)
 def test_nothing_is_faster_than_the_lower_bound(schedule: Schedule, link: LinkCost) -> None:
     prediction = simulate(schedule, sized(link))
     assert prediction.lower_bound_s <= prediction.metrics.pipeline_ns / 1e9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(schedule=schedules, slow=st.lists(st.floats(1, 4), min_size=8, max_size=8))
 def test_nothing_is_faster_than_the_lower_bound_of_slow_devices(schedule: Schedule, slow: list[float]) -> None:
     factors = {device: slow[device % 8] for device in range(schedule.devices)}

@@ -9,6 +9,7 @@ import pytest
 from chimera.pipeline.lowering.lower import Receives
 from chimera.pipeline.schedules import build
 from chimera.simulator import Profile, simulate
+from chimera.simulator.costs.network_costs import LinkClass
 from chimera.simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, Overheads, SizeCost, Topology
 from chimera.simulator.engines.direct.engine import Transport
 from chimera.simulator.reasons.explain import Explanation, explain_prediction
@@ -57,7 +58,7 @@ def test_a_half_duplex_link_limits_where_both_directions_are_busy() -> None:
 def test_a_shared_nic_limits_where_all_reduces_take_turns_at_it() -> None:
     """Chimera's four groups of two devices across two nodes, two all-reduces of 16 us each: 8 in a row, or 2."""
     layer = LayerCost("s", (SizeCost(1, 1000, 2000),), parameters=4000)
-    links = {"same_node": LinkCost(), "other_node": LinkCost(bandwidth_bytes_per_s=1e9)}
+    links: dict[LinkClass, LinkCost] = {"same_node": LinkCost(), "other_node": LinkCost(bandwidth_bytes_per_s=1e9)}
     profile = replace(BASE, layers=(layer,), links=links, topology=Topology(4, shared_nic=True))
     found = explained("chimera", profile, 8)
     assert found.limit == "network" and "NIC" in found.evidence

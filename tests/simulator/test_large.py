@@ -27,6 +27,7 @@ from chimera.simulator.engines.large.memory import peak_bytes
 from chimera.simulator.engines.large.run import run_large
 from chimera.simulator.predicting.predicted_timeline import PredictedTimeline
 from chimera.simulator.reasons.bounds import bound_ns
+from tests.sizes import examples
 from tests.strategies import schedules
 
 PROFILE = replace(
@@ -151,7 +152,7 @@ def test_half_duplex_cores_and_broken_orders_are_declined() -> None:
     assert run_large(Durations(short, PROFILE)) is None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     schedules(max_stages=5, max_microbatches=10),
     st.lists(st.integers(0, 3000), min_size=7, max_size=7),

@@ -15,6 +15,7 @@ from chimera.pipeline.timeline import Timeline
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
 from chimera.simulator.memory.events import memory_peak
+from tests.sizes import examples
 
 FRAMEWORK, INPUT = 1_000_000, 7
 COST = SizeCost(
@@ -78,7 +79,7 @@ def recount(schedule: Schedule, timeline: Timeline, device: int, moment: float) 
     return total
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(schedules, st.sets(st.integers(0, 5)))
 def test_every_moment_equals_a_recount(schedule: Schedule, again: set[int]) -> None:
     schedule = replace(schedule, recompute=tuple(sorted(stage for stage in again if stage < schedule.stages)))
@@ -97,7 +98,7 @@ def test_every_moment_equals_a_recount(schedule: Schedule, again: set[int]) -> N
         assert timeline.peak_memory_bytes[device] >= highest
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(schedules)
 def test_only_what_lives_between_iterations_is_left(schedule: Schedule) -> None:
     timeline = simulate(schedule, PROFILE).timeline

@@ -16,6 +16,7 @@ from chimera.pipeline.schedules import build
 from chimera.pipeline.timeline import Category, Span, Timeline
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
+from tests.sizes import examples
 from tests.strategies import schedules
 
 # Even sizes: half a micro-batch, and one of two that were doubled, come out whole.
@@ -130,7 +131,7 @@ class Recount:
         return WEIGHTS * len(self.schedule.held_by(self.device))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(schedules(max_stages=4, max_microbatches=8))
 def test_every_category_equals_its_recount_at_every_moment(schedule: Schedule) -> None:
     timeline = simulate(schedule, PROFILE).timeline
@@ -161,7 +162,7 @@ def test_every_category_equals_its_recount_at_every_moment(schedule: Schedule) -
 def test_peaks_are_those_of_the_chimera_papers_table(
     name: str, count: int, versions: tuple[int, int], least: int, most: int
 ) -> None:
-    # Chimera, SC'21, Table 2, for D = 8 and N micro-batches: weights and activations per device, from the least to the most.
+    # Chimera, SC'21, Table 2, for D = 8 and N micro-batches: weights and activations per device, least to most.
     schedule = build(name, stages=8, microbatches=count)
     plain = replace(COST, boundary_bytes=0, forward_workspace_bytes=0, backward_workspace_bytes=0)
     profile = replace(PROFILE, layers=(replace(PROFILE.layers[0], costs=(plain,)),), input_bytes_per_sample=0)

@@ -11,7 +11,6 @@ from random import Random
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from strategies import schedules
 
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.lowering.lower import lower
@@ -21,6 +20,7 @@ from chimera.pipeline.timeline import Span
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.collectives import all_reduce_ns, cost_among
 from chimera.simulator.costs.durations import Durations
+from chimera.simulator.costs.network_costs import LinkClass
 from chimera.simulator.costs.profile import (
     AllReduceCost,
     LayerCost,
@@ -34,6 +34,8 @@ from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.contention import contention
 from chimera.simulator.workload.workload import Workload
+from tests.sizes import examples
+from tests.strategies import schedules
 
 some = schedules(("gpipe", "dapple", "interleaved", "chimera", "zb-h1"), max_stages=6, max_microbatches=8)
 links = st.builds(
@@ -55,13 +57,15 @@ def sized(
     parameters: int = 250,
 ) -> Profile:
     cost = SizeCost(1, 1000 * scale, 2000 * scale, boundary_bytes=1000)
-    found: dict[str, LinkCost] = {"local": within} if nodes is None else {"same_node": within, "other_node": between}
+    links: dict[LinkClass, LinkCost] = (
+        {"local": within} if nodes is None else {"same_node": within, "other_node": between}
+    )
     return Profile(
         "sized",
         (LayerCost("stage", (cost,), parameters=parameters),),
         per_stage=True,
-        links=found,
-        topology=Topology(nodes, nic),  # type: ignore[arg-type]
+        links=links,
+        topology=Topology(nodes, nic),
     )
 
 
@@ -69,7 +73,7 @@ def end_ns(schedule: Schedule, profile: Profile, width: int = 1) -> int:
     return simulate(schedule, profile, width=width).timeline.end_ns
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(some, links)
 def test_half_duplex_is_never_faster_than_full(schedule: Schedule, link: LinkCost) -> None:
     """Both directions keep their own order; sharing only adds waits to a maximum of sums."""
@@ -77,7 +81,7 @@ def test_half_duplex_is_never_faster_than_full(schedule: Schedule, link: LinkCos
     assert end_ns(schedule, sized(half, half)) >= end_ns(schedule, sized(link, link))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(some, links, st.integers(1, 3))
 def test_a_nic_for_several_devices_is_never_faster_than_no_waiting_at_all(
     schedule: Schedule, link: LinkCost, nodes: int
@@ -86,7 +90,7 @@ def test_a_nic_for_several_devices_is_never_faster_than_no_waiting_at_all(
     assert end_ns(schedule, sized(link, link, nodes, nic=True)) >= end_ns(schedule, sized(free, free, nodes))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(some, links, links, st.floats(1.0, 10.0), st.integers(0, 5000))
 def test_a_better_network_between_nodes_never_slows_a_fixed_order(
     schedule: Schedule, within: LinkCost, between: LinkCost, faster: float, more: int
@@ -99,7 +103,7 @@ def test_a_better_network_between_nodes_never_slows_a_fixed_order(
     assert end_ns(schedule, sized(within, wider, 2)) <= base <= end_ns(schedule, sized(within, longer, 2))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(some, links, links, st.booleans(), st.integers(2, 7))
 @example(build("chimera", stages=6, microbatches=1, pairs=3), LinkCost(), LinkCost(), False, 2)  # rings of twelve
 def test_time_scales_with_costs_latency_and_bytes_a_second(
@@ -117,7 +121,7 @@ def test_time_scales_with_costs_latency_and_bytes_a_second(
     assert end_ns(schedule, slow, width=2) == factor * end_ns(schedule, base, width=2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(some, links, links, st.booleans(), st.integers(1, 3), st.randoms(use_true_random=False))
 def test_names_of_devices_in_equal_nodes_do_not_matter(
     schedule: Schedule, within: LinkCost, between: LinkCost, half: bool, nodes: int, random: Random
@@ -142,7 +146,7 @@ def overlapping(crossings: list[tuple[int, int]]) -> bool:
     return any(end > start for (_, end), (start, _) in pairwise(ordered))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(some, st.integers(1, 3000), st.integers(1, 3))
 def test_nothing_is_used_by_two_messages_at_once(schedule: Schedule, latency: int, nodes: int) -> None:
     """Half duplex links within nodes, a NIC that sends and receives at once between them; all messages take as long."""
@@ -161,7 +165,7 @@ def test_nothing_is_used_by_two_messages_at_once(schedule: Schedule, latency: in
     assert not any(map(overlapping, used.values()))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(some, links, links, st.integers(1, 3), st.integers(1, 2), st.floats(1.0, 5.0))
 def test_both_engines_agree_on_nodes_and_slow_links(
     schedule: Schedule, within: LinkCost, between: LinkCost, nodes: int, width: int, factor: float
@@ -184,11 +188,12 @@ def test_a_half_duplex_link_carries_one_message_at_a_time() -> None:
     def crossings(transfers: object) -> list[int]:
         return sorted(transfer.arrived_ns for transfer in transfers)  # type: ignore[attr-defined]
 
-    # Full: activations arrive at 110, 210 (sent 20); 1F0 1B0 110-130, gradient arrives 230; 1F1 1B1 210-230, arrives 330.
+    # Full: activations arrive at 110, 210 (sent 20); 1F0 1B0 110-130, gradient arrives 230; 1F1 1B1 210-230, so 330.
     # 0B0 230-240, 0F2 240-250, arrives 350; 0B1 330-340; 1F2 1B2 350-370, arrives 470, 0B2 ends at 480.
     assert crossings(full.transfers) == [110, 210, 230, 330, 350, 470] and full.end_ns == 480
     # Half: the first gradient (sent 130) waits for the second activation until 210, arrives 310; the second (sent 230)
-    # then crosses 310-410; 0B0 310-320, 0F2 320-330 sent, crosses 410-510; 1F2 1B2 510-530, crosses 530-630, 0B2 to 640.
+    # then crosses 310-410; 0B0 310-320, 0F2 320-330 sent, crosses 410-510; 1F2 1B2 510-530, crosses 530-630, 0B2 ends
+    # at 640.
     assert crossings(half.transfers) == [110, 210, 310, 410, 510, 630] and half.end_ns == 640
 
 
@@ -252,7 +257,7 @@ def test_all_reduces_of_a_node_take_turns_at_its_nic() -> None:
 
 
 def test_an_all_reduce_waits_for_a_message_that_leaves_by_the_same_nic() -> None:
-    """Every device a node: device 1 sends its gradient (21 us) when it launches its all-reduce, and that comes second."""
+    """Every device a node: device 1 sends its gradient (21 us) as it launches its all-reduce, and that comes second."""
     schedule = build("gpipe", stages=2, microbatches=1)
     alone = reductions(sized(LinkCost(), BETWEEN, 1), schedule, 2)[1]
     shared = reductions(sized(LinkCost(), BETWEEN, 1, nic=True), schedule, 2)[1]
@@ -268,7 +273,7 @@ def test_copies_that_stand_differently_on_nodes_are_announced() -> None:
 
 
 def test_all_reduces_hold_up_messages_at_the_nic() -> None:
-    """PipeDream in two copies all-reduces after every backward; only devices 1 and 2 exchange messages between nodes."""
+    """PipeDream in two copies all-reduces after every backward; only devices 1 and 2 send messages between nodes."""
     schedule = build("pipedream", stages=4, microbatches=6)
 
     def waited(*, nic: bool, width: int) -> bool:

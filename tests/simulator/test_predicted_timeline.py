@@ -17,6 +17,7 @@ from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
 from chimera.simulator.engines.direct.engine import Transport
 from chimera.simulator.memory.events import memory_peak
+from tests.sizes import examples
 from tests.strategies import schedules
 
 sizes = st.integers(0, 900)
@@ -58,7 +59,7 @@ NOTHING_TAKES_TIME = Profile(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(schedules(max_stages=5, max_microbatches=12), profiles)
 @example(build("dualpipe", stages=2, microbatches=4), NOTHING_TAKES_TIME)
 def test_peaks_found_without_events_are_those_of_the_events(schedule: Schedule, profile: Profile) -> None:
@@ -70,7 +71,7 @@ def test_peaks_found_without_events_are_those_of_the_events(schedule: Schedule, 
     ]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(schedules(max_stages=4, max_microbatches=8), profiles, st.sampled_from(get_args(Transport)))
 def test_metrics_found_without_a_timeline_are_those_of_the_timeline(
     schedule: Schedule, profile: Profile, semantics: Transport
@@ -92,4 +93,4 @@ def test_a_receive_posted_behind_its_computation_has_a_cause_in_the_timeline() -
 def test_without_sizes_there_are_no_peaks() -> None:
     found = simulate(replace(build("gpipe", stages=2, microbatches=2), recompute=True), Profile.uniform())
     assert {figures.peak_memory_bytes for figures in found.metrics.per_device} == {None}
-    assert found.timeline.memory == found.timeline.peak_memory_bytes == ()
+    assert found.timeline.memory == () and found.timeline.peak_memory_bytes == ()

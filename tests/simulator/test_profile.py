@@ -67,7 +67,7 @@ def broken(change: Callable[[dict[str, Any]], Any]) -> InputError:
         (lambda d: d["links"]["local"].update(latency=1), "links.local.latency", "'latency_ns'"),
         (lambda d: d.update(layer=[]), "profile.json: layer", "'layers'"),
         (lambda d: d.update(layers=[]), "layers", "correct"),
-        (lambda d: d.update(schema_version=2), "schema_version 2", "calibrate again"),
+        (lambda d: d.update(schema_version=3), "schema_version 3", "calibrate again"),
         (lambda d: d.pop("schema_version"), "schema_version None", "calibrate again"),
         (lambda d: d["layers"][1]["costs"][0].pop("backward_ns"), "layers.1.costs.0.backward_ns", "backward_input_ns"),
         (lambda d: d["layers"][1]["costs"][0].update(microbatch_size=4), "layers.1.costs", "once"),

@@ -13,13 +13,14 @@ from chimera.pipeline.files.schedule_file import read_schedule, schedule_json
 from chimera.pipeline.schedules import build
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import LayerCost, SizeCost
+from tests.sizes import examples
 
 FORWARD, BACKWARD, ACTIVATIONS, INPUT = 1000, 2100, 500, 31
 COST = SizeCost(1, FORWARD, BACKWARD, activation_bytes=ACTIVATIONS, boundary_bytes=INPUT)
 PROFILE = Profile("sized", (LayerCost("stage", (COST,)),), per_stage=True, input_bytes_per_sample=INPUT)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(1, 6), st.integers(1, 8), st.sets(st.integers(0, 5)))
 def test_gpipe_with_some_stages_recomputed_is_a_flow_shop(depth: int, count: int, chosen: set[int]) -> None:
     # A permutation flow shop of equal jobs takes the sum over the machines and N - 1 times the slowest
@@ -32,7 +33,7 @@ def test_gpipe_with_some_stages_recomputed_is_a_flow_shop(depth: int, count: int
     assert simulate(schedule, PROFILE).metrics.pipeline_ns == forward + backward
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(1, 6), st.integers(1, 8), st.sets(st.integers(0, 5)))
 def test_1f1b_keeps_inputs_in_recomputing_stages_and_activations_elsewhere(
     depth: int, count: int, chosen: set[int]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import schedules
 
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.lowering.lower import lower
@@ -24,6 +24,8 @@ from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.contention import contention
 from chimera.simulator.workload.workload import Workload
+from tests.sizes import examples
+from tests.strategies import schedules
 
 PLAIN = Profile.uniform(forward=1000, backward=2000, p2p=500)
 spread = st.sampled_from([0.0, 0.2])
@@ -57,7 +59,7 @@ def machine(jitter: Jitter, link: LinkCost) -> Profile:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(schedules(max_stages=4, max_microbatches=6), jitters, links, st.integers(1, 2))
 def test_both_engines_give_every_draw_the_same_time(
     schedule: Schedule, jitter: Jitter, link: LinkCost, width: int
@@ -141,6 +143,7 @@ def test_stalls_come_as_often_and_last_as_long_as_they_should() -> None:
         Profile.uniform(), jitter=Jitter(action_quantiles=(0.0, 0.0), stalls_per_s=20.0, stall_ns=3_000_000)
     )
     found = simulate(build("gpipe", stages=1, microbatches=2), profile, samples=4000, engine="compiled").draws_ns
+    assert found is not None
     chances = 1 - np.exp(-20 * np.array([1e-3, 1e-3, 2e-3, 2e-3]))
     error = (2 * 3e6**2 * chances.sum() / 4000) ** 0.5  # the second moment of an exponential is twice its mean's square
     assert abs(np.mean(found) - 6e6 - 3e6 * chances.sum()) < 4 * error
@@ -149,12 +152,14 @@ def test_stalls_come_as_often_and_last_as_long_as_they_should() -> None:
 def test_a_run_has_a_factor_of_its_own() -> None:
     profile = replace(Profile.uniform(), jitter=Jitter(action_quantiles=(0.0, 0.0), run_spread=0.05))
     found = simulate(build("gpipe", stages=1, microbatches=2), profile, samples=4000, engine="compiled").draws_ns
+    assert found is not None
     assert abs(np.std(np.log(found)) - 0.05) < 4 * 0.05 / (2 * 4000) ** 0.5
 
 
 @pytest.mark.parametrize("varied", ["all_reduce_spread", "optimizer_spread"])
 def test_all_reduces_and_steps_vary_when_they_are_said_to(varied: str) -> None:
-    profile = machine(Jitter(action_quantiles=(0.0, 0.0), **{varied: 0.3}), LinkCost())
+    spread: dict[str, Any] = {varied: 0.3}
+    profile = machine(Jitter(action_quantiles=(0.0, 0.0), **spread), LinkCost())
     found = simulate(build("chimera", stages=2, microbatches=4), profile, samples=30)
     ends = {"all_reduce_spread": "sync", "optimizer_spread": "optimizer"}[varied]
     assert found.typical is not None

@@ -15,6 +15,7 @@ from chimera.pipeline.schedules import build
 from chimera.pipeline.soundness.check import check_plan
 from chimera.pipeline.soundness.replay import Semantics
 from chimera.simulator import Profile, simulate
+from tests.sizes import examples
 
 schedules = st.one_of(
     st.builds(lambda p, m: build("dapple", stages=p, microbatches=m), st.integers(2, 5), st.integers(1, 7)),
@@ -34,7 +35,7 @@ def test_rendezvous_holds_both_ends() -> None:
     assert [(s.start_ns, s.end_ns) for s in timeline.of_device(1)] == [(15, 25), (30, 40), (40, 50), (55, 65)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(schedules, blocking, st.integers(0, 500))
 def test_a_repaired_plan_finishes_and_waiting_never_helps(schedule: Schedule, how: Semantics, latency: int) -> None:
     profile = Profile.uniform(forward=100, backward=200, p2p=latency)
@@ -42,7 +43,7 @@ def test_a_repaired_plan_finishes_and_waiting_never_helps(schedule: Schedule, ho
     assert simulate(schedule, profile, semantics=how).timeline.end_ns >= free
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(schedules, blocking, st.sampled_from(["early", "late"]))
 def test_the_engine_and_the_checker_agree_on_deadlocks(schedule: Schedule, how: Semantics, receives: str) -> None:
     plan = lower(schedule, receives=receives)  # type: ignore[arg-type]

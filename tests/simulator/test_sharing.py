@@ -14,6 +14,7 @@ from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import build
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import AllReduceCost
+from tests.sizes import examples
 
 
 def copies(counts: tuple[int, ...]) -> Schedule:
@@ -42,7 +43,7 @@ def test_processor_sharing(counts: tuple[int, ...], cores: int, expected: int) -
     assert simulate(copies(counts), profile).timeline.end_ns == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(1, 500), st.integers(1, 500))
 def test_one_core_does_all_the_work(counts: list[int], forward: int, backward: int) -> None:
     # Processor sharing conserves work; each of the 2n actions may end up to one ns late.

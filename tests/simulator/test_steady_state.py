@@ -17,6 +17,7 @@ from chimera.pipeline.soundness.deadlock import check_waits
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, SizeCost
 from chimera.simulator.engines.choice import Engine
+from tests.sizes import examples
 
 ASYNCHRONOUS = ["pipedream", "pipedream-2bw"]
 ENGINES: tuple[Engine, ...] = ("simpy", "compiled")
@@ -35,7 +36,7 @@ def test_equal_stages_and_free_messages_leave_no_bubble(name: str, stages: int, 
     assert found.metrics.iteration_ns == (microbatches + stages - 1) * 3100  # one alone, as ever
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.sampled_from(ASYNCHRONOUS),
     st.lists(st.tuples(st.integers(1, 30), st.integers(1, 60)), min_size=1, max_size=5),
@@ -74,9 +75,10 @@ def _rate(costs: list[tuple[int, int]], delay: int) -> Fraction:
 
 
 def _replayed(costs: list[tuple[int, int]], delay: int) -> Fraction:
-    """1F1B's recurrence without a plan, nanoseconds a micro-batch: of the last 120, which all periods up to 5 divide."""
+    """1F1B's recurrence without a plan, in ns a micro-batch: of the last 120, which all periods up to 5 divide."""
     depth, count = len(costs), 400
-    forward, backward = {}, {}
+    forward: dict[tuple[int, int], int] = {}
+    backward: dict[tuple[int, int], int] = {}
     clock = [0] * depth
     position = [0] * depth
     rows = []
@@ -106,7 +108,7 @@ def _replayed(costs: list[tuple[int, int]], delay: int) -> Fraction:
     return Fraction(backward[0, 380] - backward[0, 260], 120)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.sampled_from(ASYNCHRONOUS), st.integers(1, 6), st.integers(0, 6), st.integers(1, 4))
 def test_fills_that_overlap_drains_are_1f1b_over_all_micro_batches(
     name: str, stages: int, more: int, iterations: int

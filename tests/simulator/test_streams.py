@@ -7,13 +7,14 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import schedules
 
 from chimera.pipeline.actions import Step, parse_action
 from chimera.pipeline.errors import DeadlockError
 from chimera.pipeline.schedule import Plan, Schedule
 from chimera.pipeline.schedules import build
 from chimera.simulator import Profile, simulate
+from tests.sizes import examples
+from tests.strategies import schedules
 
 
 def plan(*rows: str) -> Plan:
@@ -58,10 +59,8 @@ def test_interleaved_loses_time_to_early_receives_and_none_to_late_ones(latency:
     schedule = build("interleaved", stages=8, microbatches=16, v=2)
     profile = Profile.uniform(forward=200, backward=400, p2p=latency)
     free = simulate(schedule, profile).timeline.end_ns
-    early, late = (
-        simulate(schedule, profile, semantics="stream", receives=when).timeline.end_ns  # type: ignore[arg-type]
-        for when in ("early", "late")
-    )
+    early = simulate(schedule, profile, semantics="stream", receives="early").timeline.end_ns
+    late = simulate(schedule, profile, semantics="stream", receives="late").timeline.end_ns
     assert early > 1.02 * free
     assert late == free
 
@@ -73,7 +72,7 @@ def test_messages_that_take_no_time_hold_up_nothing() -> None:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(schedules(max_stages=5, max_microbatches=8), st.sampled_from(["early", "late"]), st.integers(0, 500))
 def test_every_schedule_finishes_and_streams_never_help(schedule: Schedule, receives: str, latency: int) -> None:
     profile = Profile.uniform(forward=100, backward=200, p2p=latency)
@@ -81,7 +80,7 @@ def test_every_schedule_finishes_and_streams_never_help(schedule: Schedule, rece
     assert held.timeline.end_ns >= simulate(schedule, profile).timeline.end_ns
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(schedules(max_stages=5, max_microbatches=8), st.integers(1, 500))
 def test_a_stream_carries_one_message_at_a_time_in_the_order_of_posting(schedule: Schedule, latency: int) -> None:
     timeline = simulate(schedule, Profile.uniform(forward=100, backward=200, p2p=latency), semantics="stream").timeline

@@ -29,7 +29,7 @@ def large_prediction(schedule: Schedule, profile: Profile, conditions: Condition
     if sum(map(len, schedule.actions)) < _LARGE or conditions.semantics != "buffered" or conditions.slow_devices:
         return None
     width, microbatch_size = conditions.width, conditions.microbatch_size
-    durations = Durations(schedule, profile, microbatch_size, conditions.partition)
+    durations = Durations(schedule, profile, microbatch_size, conditions.layers_per_stage)
     run = run_large(durations, width)
     if run is None:
         return None

@@ -1,15 +1,17 @@
-"""The layers of GPT: embedding, pre-norm decoder block, head; and what encoders share with them."""
+"""GPT with torch: embedding, pre-norm decoder block, head; it learns what follows in a text."""
 
 from __future__ import annotations
 
-__all__ = ["Attention", "Block", "Embedding", "Head"]
+__all__ = ["FAMILY", "Block", "Embedding", "Head"]
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from chimera.executor.data.text import TextInputs, draw_windows
+from chimera.executor.modules.attention import Attention
+from chimera.executor.modules.family import TorchFamily, cross_entropy, register, score_classes
 from chimera.executor.modules.linear import Linear
-from chimera.pipeline.models import BERT, GPT
+from chimera.pipeline.models.gpt import GPT
 
 
 class Embedding(nn.Module):
@@ -24,32 +26,6 @@ class Embedding(nn.Module):
         """Embeds every token of every sequence."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         return self.tokens(tokens) + self.positions(places)  # type: ignore[no-any-return]
-
-
-class Attention(nn.Module):
-    """The linear layers and norms of any block, and its self-attention; the order of both is the block's own."""
-
-    causal: bool
-
-    def __init__(self, config: GPT | BERT) -> None:
-        super().__init__()
-        h = config.hidden
-        self.heads = config.heads
-        self.norm_attention, self.norm_mlp = nn.LayerNorm(h), nn.LayerNorm(h)
-        self.qkv, self.projection = Linear(h, 3 * h), Linear(h, h)
-        self.expand, self.contract = Linear(h, 4 * h), Linear(4 * h, h)
-
-    def attend(self, x: Tensor) -> Tensor:
-        """Self-attention: [B, S, hidden] -> [B, S, hidden]."""
-        batch, sequence, hidden = x.shape
-        qkv = self.qkv(x).view(batch, sequence, 3, self.heads, hidden // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
-        return self.projection(mixed.transpose(1, 2).reshape(batch, sequence, hidden))  # type: ignore[no-any-return]
-
-    def widen(self, x: Tensor) -> Tensor:
-        """The MLP: [B, S, hidden] -> [B, S, hidden]."""
-        return self.contract(functional.gelu(self.expand(x)))  # type: ignore[no-any-return]
 
 
 class Block(Attention):
@@ -74,3 +50,14 @@ class Head(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The logits of every position."""
         return self.logits(self.norm(x))  # type: ignore[no-any-return]
+
+
+def _layer(config: GPT, index: int) -> nn.Module:
+    if index == 0:
+        return Embedding(config)
+    return Block(config) if index <= config.blocks else Head(config)
+
+
+FAMILY = register(
+    TorchFamily(config=GPT, layer=_layer, inputs=TextInputs(draw_windows), loss=cross_entropy, score=score_classes)
+)

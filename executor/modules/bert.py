@@ -1,20 +1,20 @@
-"""The layers of BERT: embedding with segments, post-norm encoder block, both pre-training heads."""
+"""BERT with torch: embedding with segments, post-norm encoder block, both pre-training heads; it learns masked text."""
 
 from __future__ import annotations
 
-__all__ = ["IGNORED", "EncoderBlock", "EncoderEmbedding", "EncoderHead", "pretraining_loss"]
+__all__ = ["FAMILY", "EncoderBlock", "EncoderEmbedding", "EncoderHead", "pretraining_loss", "score_tokens"]
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from chimera.executor.data.batch import IGNORED
+from chimera.executor.data.masking import draw_masked_pairs
+from chimera.executor.data.text import TextInputs
+from chimera.executor.modules.attention import Attention
+from chimera.executor.modules.family import Right, TorchFamily, register, score_classes
 from chimera.executor.modules.linear import Linear
-from chimera.executor.modules.transformer import Attention
-from chimera.pipeline.models import BERT
-from chimera.pipeline.models.bert import SEGMENTS
-
-IGNORED = -100
-"""the target of a token that is not to be predicted (torch's default)"""
+from chimera.pipeline.models.bert import BERT, SEGMENTS
 
 
 class EncoderEmbedding(nn.Module):
@@ -73,3 +73,21 @@ def pretraining_loss(output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
     wanted[:, 0] = IGNORED
     of_tokens = functional.cross_entropy(tokens.flatten(0, -2), wanted.flatten(), ignore_index=IGNORED)
     return of_tokens + functional.cross_entropy(order, target[:, 0])
+
+
+def score_tokens(output: tuple[Tensor, Tensor], target: Tensor) -> Right:
+    """Of the two heads, the one for tokens; the first column of `target` is the other's."""
+    return score_classes(output[0][:, 1:], target[:, 1:])
+
+
+def _layer(config: BERT, index: int) -> nn.Module:
+    if index == 0:
+        return EncoderEmbedding(config)
+    return EncoderBlock(config) if index <= config.blocks else EncoderHead(config)
+
+
+FAMILY = register(
+    TorchFamily(
+        config=BERT, layer=_layer, inputs=TextInputs(draw_masked_pairs), loss=pretraining_loss, score=score_tokens
+    )
+)

@@ -1,16 +1,17 @@
-"""The layers of the residual networks: stem, pre-activation block, classifier."""
+"""The residual networks with torch: stem, pre-activation block, classifier; they tell images apart."""
 
 from __future__ import annotations
 
-__all__ = ["Classifier", "ResidualBlock", "Stem"]
+__all__ = ["FAMILY", "Classifier", "ResidualBlock", "Stem"]
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+from chimera.executor.data.features import FeatureInputs
 from chimera.executor.modules.convolution import Convolution
+from chimera.executor.modules.family import TorchFamily, cross_entropy, register, score_classes
 from chimera.executor.modules.linear import Linear
-from chimera.pipeline.models import CNN
-from chimera.pipeline.models.cnn import Residual
+from chimera.pipeline.models.cnn import CNN, Residual, residuals
 
 
 class Stem(Convolution):
@@ -49,3 +50,15 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The logits of every class."""
         return self.logits(functional.relu(self.norm(x)).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def _layer(config: CNN, index: int) -> nn.Module:
+    if index == 0:
+        return Stem(config)
+    shapes = residuals(config)
+    return ResidualBlock(config, shapes[index - 1]) if index <= config.blocks else Classifier(config, shapes[-1])
+
+
+FAMILY = register(
+    TorchFamily(config=CNN, layer=_layer, inputs=FeatureInputs("digits"), loss=cross_entropy, score=score_classes)
+)

@@ -1,73 +1,41 @@
 """What timelines reveal, against a simulator that was told: the closed loop without any noise."""
 
-from typing import Any
-
 import pytest
 
-from chimera.calibration.fitting.contexts import in_place_times
-from chimera.calibration.fitting.observations import InPlace, observe
+from chimera.calibration.fitting.contexts import fit_contexts
+from chimera.calibration.fitting.observations import Observations, observe
 from chimera.calibration.fitting.profile import Measurements, fit_profile
-from chimera.calibration.measuring.session import calibration_schedules
+from chimera.calibration.measuring.short_runs import calibration_schedules
 from chimera.pipeline.actions import Action, Kind, parse_action
-from chimera.pipeline.models import config_dict, layers, model_config
 from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedules import build
 from chimera.pipeline.setting import Setting
 from chimera.pipeline.timeline import Span, Timeline
 from chimera.simulator import Profile, simulate
-from chimera.simulator.costs.profile import LayerCost, LinkCost, Locality, OptimizerCost, Overheads, SizeCost
-
-MODEL = model_config("mlp-tiny")
-
-
-def truth(**changes: Any) -> Profile:
-    """A machine invented for the test: every kind of layer with its own cost, slow messages, dear dispatch."""
-    times = {"input": (2_600_000, 3_300_000), "hidden": (2_000_000, 3_900_000), "output": (1_400_000, 3_000_000)}
-    stack = tuple(
-        LayerCost(
-            layer.name,
-            (SizeCost(4, *times[layer.kind], 1_700_000, 2_100_000, boundary_bytes=layer.boundary_elements * 16),),
-            layer.kind,
-            layer.parameters,
-            4 * layer.parameters,
-        )
-        for layer in layers(MODEL)
-    )
-    settings: dict[str, Any] = {
-        "links": {"local": LinkCost(latency_ns=400_000)},
-        "overheads": Overheads(dispatch_ns=50_000),
-        "optimizer": OptimizerCost(ns_per_parameter=2.0),
-    }
-    return Profile("invented", stack, model=config_dict(MODEL), **(settings | changes))
+from chimera.simulator.costs.profile import Locality
+from tests.machines import MLP_TINY, layer_machine, rank_probes
 
 
 def refit(
     machine: Profile,
     stages: int,
     partition: tuple[int, ...] | None = None,
-    messages: dict[str, list[int]] | None = None,
+    messages: dict[int, list[int]] | None = None,
 ) -> Profile:
     """A profile fitted to simulated calibration runs of `machine`, with probes that are 20 % too fast."""
-    in_place = InPlace()
+    observations = Observations()
     cut = None if partition is None else Partition(partition)
-    setting = Setting.of(MODEL, stages=stages, microbatch_size=4, partition=cut)
+    setting = Setting.of(MLP_TINY, stages=stages, microbatch_size=4, partition=cut)
     for schedule in calibration_schedules(stages).values():
         timeline = simulate(schedule, machine, microbatch_size=4, partition=partition).timeline
-        observe(schedule, [timeline], setting.gradient_bytes(stages), in_place)
-    probes = {
-        str(i): {
-            "forward": [round(0.8 * layer.costs[0].forward_ns)] * 5,
-            "backward": [round(0.8 * (layer.costs[0].backward_ns or 0))] * 5,
-            "activation_bytes": 0,
-            "output_bytes": layer.costs[0].boundary_bytes,
-            "forward_workspace_bytes": 0,
-            "backward_workspace_bytes": 0,
-        }
-        for i, layer in enumerate(machine.layers)
-    }
-    round_trips = messages or {"4096": [1], "8192": [1]}
-    rank = {"layers": probes, "messages": round_trips, "reduces": {"2": {"4096": [1], "8192": [1]}}}
-    return fit_profile("refit", Measurements(MODEL, stages, 4, "sgd", [rank], in_place, partition), {})
+        observe(schedule, [timeline], setting.gradient_bytes(stages), observations)
+    probes = rank_probes(
+        machine,
+        factor=0.8,
+        messages=messages or {4096: [1], 8192: [1]},
+        all_reduces={2: {4096: [1], 8192: [1]}},
+    )
+    return fit_profile("refit", Measurements(MLP_TINY, stages, 4, "sgd", [probes], observations, partition), {})
 
 
 @pytest.mark.parametrize("stages", [2, 4])
@@ -82,7 +50,7 @@ def refit(
     ],
 )
 def test_a_machine_is_recovered_from_its_calibration_runs(stages: int, name: str, locality: Locality) -> None:
-    machine = truth(locality=locality)
+    machine = layer_machine(locality=locality)
     schedule = build(name, stages=stages, microbatches=12)  # a configuration that no calibration run has
     expected = simulate(schedule, machine, microbatch_size=4).metrics.iteration_ns
     found = simulate(schedule, refit(machine, stages), microbatch_size=4).metrics.iteration_ns
@@ -92,7 +60,7 @@ def test_a_machine_is_recovered_from_its_calibration_runs(stages: int, name: str
 def test_weight_gradients_behind_other_computations_are_told_apart_by_hand() -> None:
     """Behind their own input gradient or another weight gradient they take 4, behind anything else 5."""
     cells = ["0F0", "0F1", "0I0", "0W0", "0I1", "0W1"], ["0F0", "0F1", "0I0", "0I1", "0W0", "0W1"]
-    in_place = InPlace()
+    observations = Observations()
     for row in cells:
         contexts = {"0W0": 5 if row[3] == "0I1" else 4, "0W1": 4}
         spans, clock = [], 0
@@ -101,15 +69,15 @@ def test_weight_gradients_behind_other_computations_are_told_apart_by_hand() -> 
             spans.append(Span(0, "compute", parse_action(text), clock, end))
             clock = end
         timeline = Timeline("measured", "x", 1, tuple(spans), clock)
-        observe(build("zb-h1", stages=1, microbatches=2), [timeline], [4], in_place)
-    locality, times = in_place_times(in_place)
+        observe(build("zb-h1", stages=1, microbatches=2), [timeline], [4], observations)
+    locality, times = fit_contexts(observations)
     assert locality.weight_after_another == 1.25
     assert times[0, Kind.W] == 4
 
 
 @pytest.mark.parametrize("name", ["zb-h1", "zb-1p", "zb-h2"])
 def test_what_weight_gradients_cost_behind_others_is_recovered(name: str) -> None:
-    machine = truth(locality=Locality(weight_after_another=1.15))
+    machine = layer_machine(locality=Locality(weight_after_another=1.15))
     fitted, schedule = refit(machine, 2), build(name, stages=2, microbatches=12)
     assert fitted.locality.weight_after_another == pytest.approx(1.15, rel=1e-3)
     expected = simulate(schedule, machine, microbatch_size=4).metrics.iteration_ns
@@ -119,7 +87,7 @@ def test_what_weight_gradients_cost_behind_others_is_recovered(name: str) -> Non
 @pytest.mark.parametrize("name", ["gpipe", "dapple", "chimera"])
 def test_what_recomputing_costs_is_recovered(name: str) -> None:
     """Forwards are 5 % faster that keep nothing, and a backward that repeats them 12 % slower than the two of them."""
-    machine = truth(locality=Locality(forward_for_recomputation=0.95, backward_with_recomputation=1.12))
+    machine = layer_machine(locality=Locality(forward_for_recomputation=0.95, backward_with_recomputation=1.12))
     fitted = refit(machine, 2)
     assert fitted.locality.forward_for_recomputation == pytest.approx(0.95, rel=1e-3)
     assert fitted.locality.backward_with_recomputation == pytest.approx(1.12, rel=1e-3)
@@ -131,7 +99,7 @@ def test_what_recomputing_costs_is_recovered(name: str) -> None:
 
 @pytest.mark.parametrize("partition", [(2, 8), (6, 4), (2, 3, 4, 1)])
 def test_it_is_recovered_from_runs_of_any_partition(partition: tuple[int, ...]) -> None:
-    machine, stages = truth(), len(partition)
+    machine, stages = layer_machine(), len(partition)
     schedule = build("dapple", stages=stages, microbatches=12)
     for judged in (partition, None):  # layers have costs of their own: another partition is predicted, too
         expected = simulate(schedule, machine, microbatch_size=4, partition=judged).metrics.iteration_ns
@@ -142,9 +110,9 @@ def test_it_is_recovered_from_runs_of_any_partition(partition: tuple[int, ...]) 
 
 
 def test_layers_keep_their_proportions_and_stages_their_measured_total() -> None:
-    machine = truth()
+    machine = layer_machine()
     fitted = refit(machine, 2)
-    for members in Partition.default(MODEL, 2).ranges:
+    for members in Partition.default(MLP_TINY, 2).ranges:
         ours = [fitted.layers[i].costs[0].forward_ns for i in members]
         theirs = [machine.layers[i].costs[0].forward_ns for i in members]
         assert sum(ours) == pytest.approx(sum(theirs), rel=1e-3)
@@ -152,18 +120,18 @@ def test_layers_keep_their_proportions_and_stages_their_measured_total() -> None
 
 
 def test_cold_computations_are_told_apart_from_warm_ones() -> None:
-    fitted = refit(truth(locality=Locality(cold_forwards=(1.3, 1.1), cold_backwards=(1.2, 1.1, 1.05))), 2)
+    fitted = refit(layer_machine(locality=Locality(cold_forwards=(1.3, 1.1), cold_backwards=(1.2, 1.1, 1.05))), 2)
     assert fitted.locality.cold_forwards == pytest.approx((1.3, 1.1, 1.0), rel=1e-3)
     assert fitted.locality.cold_backwards == pytest.approx((1.2, 1.1, 1.05), rel=1e-3)
-    warm = truth().layers
+    warm = layer_machine().layers
     for ours, theirs in zip(fitted.layers, warm, strict=True):
         assert ours.costs[0].forward_ns == pytest.approx(theirs.costs[0].forward_ns, rel=1e-3)
 
 
 def test_a_bandwidth_that_messages_are_too_small_to_tell_is_a_finite_bound_and_said_to_be() -> None:
     # Medians fall with size, but one sample of three is as slow as 10 us for 61440 bytes: noise could hide that much
-    hidden = {"4096": [100_000, 100_000, 100_000], "65536": [95_000, 95_000, 110_000]}
-    profile = refit(truth(), 2, messages=hidden)
+    hidden = {4096: [100_000, 100_000, 100_000], 65536: [95_000, 95_000, 110_000]}
+    profile = refit(layer_machine(), 2, messages=hidden)
     link = profile.links["local"]
     assert link.least_bandwidth_bytes_per_s == pytest.approx(61_440 / 10e-6)
     assert link.bandwidth_bytes_per_s is not None
@@ -172,7 +140,7 @@ def test_a_bandwidth_that_messages_are_too_small_to_tell_is_a_finite_bound_and_s
 
 
 def test_a_bandwidth_that_messages_tell_is_kept_and_nothing_is_said() -> None:
-    profile = refit(truth(), 2, messages={"4096": [104_096] * 3, "65536": [165_536] * 3})  # a nanosecond a byte
+    profile = refit(layer_machine(), 2, messages={4096: [104_096] * 3, 65536: [165_536] * 3})  # a nanosecond a byte
     assert profile.links["local"].bandwidth_bytes_per_s == pytest.approx(1e9)
     assert profile.links["local"].least_bandwidth_bytes_per_s is None
     said = simulate(build("gpipe", stages=2, microbatches=2), profile).assumptions
@@ -183,9 +151,15 @@ def test_contexts_are_told_apart_by_hand() -> None:
     row = [("0F0", 0, 10), ("0F1", 10, 20), ("0B0", 20, 40), ("0F2", 40, 48), ("0B2", 48, 66)]
     actions = {"F": Kind.F, "B": Kind.B}
     spans = tuple(Span(0, "compute", Action(0, actions[text[1]], int(text[2])), start, end) for text, start, end in row)
-    in_place = InPlace()
-    observe(build("gpipe", stages=1, microbatches=3), [Timeline("measured", "x", 1, spans, 66)], [4], in_place)
-    assert [seen.context for seen in in_place.actions] == ["fresh", "fresh", "fresh", "after-backward", "own-forward"]
-    locality, times = in_place_times(in_place)
+    observations = Observations()
+    observe(build("gpipe", stages=1, microbatches=3), [Timeline("measured", "x", 1, spans, 66)], [4], observations)
+    assert [seen.context for seen in observations.actions] == [
+        "fresh",
+        "fresh",
+        "fresh",
+        "after-backward",
+        "own-forward",
+    ]
+    locality, times = fit_contexts(observations)
     assert (locality.forward_after_backward, locality.backward_after_own_forward) == (0.8, 0.9)
     assert times == {(0, Kind.F): 10, (0, Kind.B): 20}
