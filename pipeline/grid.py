@@ -60,6 +60,11 @@ class Grid:
         return cls(devices, ranks // devices, order=order)
 
     @classmethod
+    def holding(cls, devices: int, ranks: int, order: tuple[Axis, Axis] = AXES) -> Grid:
+        """The smallest grid of whole pipelines in which so many ranks all have a place."""
+        return cls(devices, -(-ranks // devices), order=order)
+
+    @classmethod
     def from_document(cls, document: dict[str, Any]) -> Grid:
         """The grid that `document` wrote."""
         return cls(**document | {"order": cast(tuple[Axis, Axis], tuple(document.get("order", AXES)))})

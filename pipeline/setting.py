@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 __all__ = [
-    "FLOAT32_BYTES",
     "PRECISIONS",
     "STATE_BYTES",
     "Compute",
@@ -31,8 +30,8 @@ from chimera.pipeline.learning_rate import LearningRate
 from chimera.pipeline.models import ModelConfig, config_dict, layers, model_config
 from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Recompute, Schedule, Sync
+from chimera.pipeline.units import FLOAT32_BYTES
 
-FLOAT32_BYTES = 4
 STATE_BYTES = {"adamw": 8.0, "sgd": 0.0}
 """bytes of optimizer state a float32 parameter, by optimizer; SGD's momentum comes on top"""
 Precision = Literal["float32", "float64", "bf16"]
