@@ -6,7 +6,7 @@ __all__ = ["HELP", "command"]
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from chimera.cli.reports.output import note, print_json, print_table, some_time,
 from chimera.cli.reports.progress import progress
 from chimera.executor.ranks.environment import is_leader
 from chimera.pipeline.errors import InputError
+from chimera.pipeline.grid import Grid
+from chimera.pipeline.models import model_config
+from chimera.pipeline.setting import Layout, Run, Setting, Work
 from chimera.pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
@@ -45,28 +48,23 @@ def command(
 ) -> None:
     """Calibrates and saves."""
     from chimera.calibration.measuring.calibrate import calibrate, check_calibration
-    from chimera.calibration.measuring.session import require_cores
     from chimera.calibration.measuring.short_runs import calibration_schedules
     from chimera.executor.jobs.memory import check_room_to_measure
 
     budget_s = some_time("--budget", budget)
-    asked: dict[str, Any] = {
-        "stages": stages,
-        "microbatch_size": microbatch_size,
-        "budget_s": budget_s,
-        "device": device,
-        "source": source_of(data, data_dir),
-    }
-    check_calibration(model, **asked)
+    source = source_of(data, data_dir)
+    layout = Layout(Grid(stages), microbatch_size)
+    run = Run(data=source.name, data_dir=source.folder, seed=seed, device=device)
+    setting = Setting(Work(model_config(model)), layout, run)
+    check_calibration(setting, budget_s)
     checked()
-    require_cores(stages)
-    check_room_to_measure(model, calibration_schedules(stages), microbatch_size=microbatch_size)
+    check_room_to_measure(setting, calibration_schedules(stages))
     writable_file(output)
     folder = usable_folder(output.parent / f"{output.stem}-ranks")
     unused = not folder.exists()
     try:
         with progress(f"calibrating {model} on {stages} ranks", budget_s) as advance:
-            profile = calibrate(model, **asked, output=folder, seed=seed, on_progress=advance)
+            profile = calibrate(setting, budget_s=budget_s, output=folder, on_progress=advance)
     except (InputError, KeyboardInterrupt):  # where a rank fails the folder stays: the error points into it
         if unused and is_leader():  # an older folder may be that of a calibration that is under way
             shutil.rmtree(folder, ignore_errors=True)

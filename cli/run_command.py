@@ -5,16 +5,15 @@ from __future__ import annotations
 __all__ = ["HELP", "command"]
 
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from chimera.cli.launching import checked
 from chimera.cli.options import costs
 from chimera.cli.options.grouped import grouped
-from chimera.cli.options.partition import PARTITION, layers_per_stage
+from chimera.cli.options.partition import PARTITION, partitions
 from chimera.cli.options.selection import SETTINGS, select_several
 from chimera.cli.options.training import TrainingOptions, how_far
 from chimera.cli.reports.dry_run import report_dry_runs
@@ -23,12 +22,14 @@ from chimera.cli.reports.progress import progress
 from chimera.cli.reports.run import report_one, report_several
 from chimera.executor.ranks.environment import is_leader
 from chimera.pipeline.errors import InputError
+from chimera.pipeline.grid import Grid
+from chimera.pipeline.models import model_config
 from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.setting import Compute, Layout, Setting
 
 if TYPE_CHECKING:
-    from chimera.executor.jobs.cases import Job
+    from chimera.executor.jobs.cases import Job, Paces
     from chimera.executor.training.following import Step
-    from chimera.executor.training.train import Paces, Training
     from chimera.simulator import Profile
 
 HELP = """Run schedules for real on torch.distributed: timelines, losses, accuracy, memory.
@@ -56,13 +57,6 @@ Examples:
 """
 
 
-class Compute(StrEnum):
-    """Whether stages compute, or sleep for the given costs."""
-
-    REAL = "real"
-    PACED = "paced"
-
-
 @grouped
 def command(
     names: list[str] = typer.Argument(..., metavar="NAME...", help="Schedules' names, or one CSV or JSON file."),
@@ -74,7 +68,7 @@ def command(
     width: int = typer.Option(1, "--width", help="Data-parallel copies of the pipeline, W."),
     partition: Annotated[str | None, PARTITION] = None,
     how: TrainingOptions = TrainingOptions(),
-    compute: Compute = typer.Option(Compute.REAL, "--compute", help="real; paced is for more ranks than cores."),
+    compute: Compute = typer.Option("real", "--compute", help="real; paced is for more ranks than cores."),
     pace: costs.Costs = costs.Costs(),
     deadline: str = typer.Option(
         "5min", "--deadline", help="End a run in which no rank has moved for so long, with their last actions."
@@ -87,58 +81,56 @@ def command(
 ) -> None:
     """Runs one schedule, or several in turns."""
     _refuse_below_one(("--width", width), ("--microbatch-size", microbatch_size))
-    training, deadline_s = how.training(), some_time("--deadline", deadline)
+    run, deadline_s = how.run(compute), some_time("--deadline", deadline)
     schedules = select_several(names, stages, microbatches, settings)
-    profiles = [_profile(compute, pace, partition)] * len(schedules)
-    if compute is Compute.PACED:
+    profile = _profile(compute, pace, partition)
+    if compute == "paced":
         _refuse_learning(schedules, how)
-    sizes = {
-        "model": model,
-        "microbatch_size": microbatch_size,
-        "width": width,
-        "deadline_s": deadline_s,
-        "partitions": _partitions(partition, model, schedules, profiles),
-    }
-    paces = _paces(schedules, profiles[0], sizes) if compute is Compute.PACED else None
-    job = _checked(schedules, training, paces, sizes)
+    cuts = partitions(partition, schedules, model=model, profile=None if profile and profile.per_stage else profile)
+    layout = Layout(Grid(1, width), microbatch_size, partitions=cuts).over(schedules)
+    setting = Setting(how.work(model_config(model)), layout, run)
+    paces = _paces(schedules, profile, setting) if compute == "paced" else None
+    job = _checked(schedules, setting, paces)
     checked()
     if dry:
-        report_dry_runs(schedules, sizes, precision=how.precision, as_json=as_json)
+        report_dry_runs(schedules, setting, as_json=as_json)
         return
-    training = _here(job, schedules, training, usable_folder(output))
-    _run(schedules, training, paces, output, sizes, as_json=as_json)
+    setting = _here(job, schedules, setting, usable_folder(output))
+    _run(schedules, setting, paces, output, deadline_s, as_json=as_json)
 
 
-def _checked(schedules: list[Schedule], training: Training, paces: Paces | None, sizes: dict[str, Any]) -> Job:
+def _checked(schedules: list[Schedule], setting: Setting, paces: Paces | None) -> Job:
     """What the ranks would be told; InputError for all that they would refuse."""
     from chimera.executor.training.train import check_training
 
-    sizes = {name: value for name, value in sizes.items() if name != "deadline_s"}
-    return check_training({each.name: each for each in schedules}, training, paces=paces, **sizes)
+    return check_training({each.name: each for each in schedules}, setting, paces)
 
 
-def _paces(schedules: list[Schedule], profile: Profile | None, sizes: dict[str, Any]) -> Paces:
+def _paces(schedules: list[Schedule], profile: Profile | None, setting: Setting) -> Paces:
     """What every stage sleeps, by schedule."""
     from chimera.calibration.measuring.pacing import paces
 
     assert profile is not None
-    cuts = sizes["partitions"]
-    return {each.name: paces(profile, each, sizes["microbatch_size"], cuts.get(each.name)) for each in schedules}
+    layout = setting.layout
+    return {
+        each.name: paces(profile, each, layout.microbatch_size, layout.partition(each.stages)) for each in schedules
+    }
 
 
-def _here(job: Job, schedules: list[Schedule], training: Training, output: Path) -> Training:
-    """The training as it goes on in this folder; InputError for what this host or the folder does not admit."""
+def _here(job: Job, schedules: list[Schedule], setting: Setting, output: Path) -> Setting:
+    """The setting as it goes on in this folder; InputError for what this host or the folder does not admit."""
     from chimera.executor.jobs.manifest import read_manifest
     from chimera.executor.jobs.memory import check_room
     from chimera.executor.training.train import earlier_losses
 
     earlier_losses(job, output)
     check_room(job, {each.name: each for each in schedules})
-    manifest = read_manifest(output) if training.resume and not training.checkpoint_every else None
+    run = setting.run
+    manifest = read_manifest(output) if run.resume and not run.checkpoint_every else None
     if manifest is None or not manifest.checkpoint_every:
-        return training
+        return setting
     note(f"resuming from step {manifest.step}, with a checkpoint every {manifest.checkpoint_every} steps as before")
-    return replace(training, checkpoint_every=manifest.checkpoint_every)
+    return replace(setting, run=replace(run, checkpoint_every=manifest.checkpoint_every))
 
 
 def _refuse_below_one(*given: tuple[str, int]) -> None:
@@ -153,51 +145,41 @@ def _refuse_learning(schedules: list[Schedule], how: TrainingOptions) -> None:
         raise InputError(f"{what} with paced compute", "where nothing is learnt", "give --compute real")
 
 
-def _partitions(
-    text: str | None, model: str, schedules: list[Schedule], profiles: list[Profile | None]
-) -> dict[str, tuple[int, ...]]:
-    """Layers per stage by schedule, where --partition says so."""
-    known = [None if profile is None or profile.per_stage else profile for profile in profiles]
-    found = {
-        each.name: layers_per_stage(text, each, model=model, profile=profile)
-        for each, profile in zip(schedules, known, strict=True)
-    }
-    return {name: partition.counts for name, partition in found.items() if partition is not None}
-
-
 def _run(
     schedules: list[Schedule],
-    training: Training,
+    setting: Setting,
     paces: Paces | None,
     output: Path,
-    sizes: dict[str, Any],
+    deadline_s: float,
     *,
     as_json: bool,
 ) -> None:
     from chimera.executor.training.run import run, run_several
 
-    what = f"running {', '.join(item.name for item in schedules)} on {schedules[0].devices * sizes['width']} ranks"
-    with progress(what, training.seconds) as advance:
+    first, steps = schedules[0], setting.run.steps
+    ranks = setting.of_schedule(first).ranks
+    what = f"running {', '.join(item.name for item in schedules)} on {ranks} ranks"
+    with progress(what, setting.run.seconds) as advance:
 
         def _on_step(elapsed: float, step: Step | None) -> None:
-            done = step.number / training.steps if step is not None and training.steps else None
-            advance(how_far(step, training.steps), elapsed, done)
+            done = step.number / steps if step is not None and steps else None
+            advance(how_far(step, steps), elapsed, done)
 
         if len(schedules) == 1:
-            done = run(schedules[0], training=training, paces=paces, output=output, on_step=_on_step, **sizes)
+            result = run(first, setting, output=output, paces=paces, deadline_s=deadline_s, on_step=_on_step)
         else:
-            several = run_several(schedules, training, output=output, on_step=_on_step, **sizes)
+            results = run_several(schedules, setting, output=output, deadline_s=deadline_s, on_step=_on_step)
     if not is_leader():
         return
     if len(schedules) == 1:
-        report_one(done, output, as_json=as_json)
+        report_one(result, output, as_json=as_json)
     else:
-        report_several(several, output, as_json=as_json)
+        report_several(results, output, as_json=as_json)
 
 
 def _profile(compute: Compute, given: costs.Costs, partition: str | None) -> Profile | None:
     """The costs that stages sleep for, or by which real ones are balanced; what is computed takes no others."""
-    if compute is Compute.PACED:
+    if compute == "paced":
         return costs.profile_from(given)
     if partition == "balanced" and given.profile is not None:
         return costs.profile_from(given)

@@ -6,18 +6,21 @@ __all__ = ["HELP", "command"]
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from chimera.cli.launching import checked
 from chimera.cli.options.data import DATA, DATA_DIR, source_of
-from chimera.cli.options.partition import PARTITION
+from chimera.cli.options.partition import PARTITION, partitions
 from chimera.cli.options.selection import SETTINGS, select_several
 from chimera.cli.reports.output import caption, note, print_fitting_table, print_json, some_time, usable_folder
 from chimera.cli.reports.progress import progress
 from chimera.executor.ranks.environment import is_leader
 from chimera.pipeline.errors import InputError
+from chimera.pipeline.grid import Grid
+from chimera.pipeline.models import model_config
+from chimera.pipeline.setting import Layout, Run, Setting, Work
 from chimera.pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
@@ -83,33 +86,24 @@ def command(
 ) -> int:
     """Validates and says so."""
     from chimera.calibration.judging.validate import check_validation, validate
-    from chimera.calibration.measuring.session import require_cores
     from chimera.executor.jobs.memory import check_room_to_measure
     from chimera.simulator import load_profile
 
     allowed, budget_s = _ratio(tolerance), some_time("--budget", budget)
     chosen = names or ["gpipe", "dapple", "chimera"]
-    asked: dict[str, Any] = {
-        "model": model,
-        "stages": stages,
-        "microbatches": microbatches,
-        "microbatch_size": microbatch_size,
-        "width": width,
-        "compute": compute,
-        "pace": None if profile is None else load_profile(profile),
-        "source": source_of(data, data_dir),
-        "partition": partition,
-        "budget_s": budget_s,
-    }
+    pace, source = None if profile is None else load_profile(profile), source_of(data, data_dir)
     judged = select_several(chosen, stages, microbatches, settings)
-    schedules = check_validation(judged, **asked)
+    layout = Layout(Grid(stages, width), microbatch_size, microbatches, partitions(partition, judged, model=model))
+    run = Run(data=source.name, data_dir=source.folder, seed=seed, compute=compute)
+    setting = Setting(Work(model_config(model)), layout, run)
+    schedules, _ = check_validation(judged, setting, budget_s=budget_s, pace=pace)
     checked()
-    if compute == "real":
-        require_cores(max(item.devices for item in schedules.values()) * width)
-    check_room_to_measure(model, schedules, microbatch_size=microbatch_size, width=width, paced=compute == "paced")
+    check_room_to_measure(setting, schedules)
     usable_folder(output)
     with progress(f"calibrating and running {', '.join(chosen)} in turns", _START_UP_S + 1.3 * budget_s) as advance:
-        verdict = validate(judged, **asked, tolerance=allowed, output=output, seed=seed, on_progress=advance)
+        verdict = validate(
+            judged, setting, output=output, tolerance=allowed, budget_s=budget_s, pace=pace, on_progress=advance
+        )
     if not is_leader():  # rank 0 has the same verdict, and tells it
         return 0
     _report(verdict, output, as_json=as_json)

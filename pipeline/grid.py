@@ -43,9 +43,10 @@ class Grid:
     order: tuple[Axis, Axis] = AXES
 
     def __post_init__(self) -> None:
-        for what, length in (("devices", self.devices), ("width", self.width), ("tensor width", self.tensor)):
+        axes = (("devices", self.devices, "rank"), ("width", self.width, "copy of the pipeline"))
+        for what, length, missing in (*axes, ("tensor width", self.tensor, "rank")):
             if length < 1:
-                raise InputError(f"{what} {length}", "leaves no rank", "give 1 or more")
+                raise InputError(f"{what} {length}", f"is no {missing}", "give 1 or more")
         orders = list(permutations(AXES))
         if self.order not in orders:
             raise UnknownNameError("order of ranks", ",".join(self.order), [",".join(each) for each in orders])
@@ -57,6 +58,11 @@ class Grid:
     def of_ranks(cls, devices: int, ranks: int, order: tuple[Axis, Axis] = AXES) -> Grid:
         """The grid that so many ranks fill with whole pipelines; those left over have no place in it."""
         return cls(devices, ranks // devices, order=order)
+
+    @classmethod
+    def holding(cls, devices: int, ranks: int, order: tuple[Axis, Axis] = AXES) -> Grid:
+        """The smallest grid of whole pipelines in which so many ranks all have a place."""
+        return cls(devices, -(-ranks // devices), order=order)
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Grid:

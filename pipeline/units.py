@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["format_bandwidth", "format_bytes", "format_ns", "parse_bandwidth", "parse_bytes", "parse_ns"]
+__all__ = [
+    "FLOAT32_BYTES",
+    "format_bandwidth",
+    "format_bytes",
+    "format_ns",
+    "parse_bandwidth",
+    "parse_bytes",
+    "parse_ns",
+]
 
 import re
 from decimal import Decimal
 
 from chimera.pipeline.errors import InputError
 
+FLOAT32_BYTES = 4
 _NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
 _BYTES = {"B": 1} | {
     f"{prefix}{suffix}": base**power

@@ -23,8 +23,9 @@ from chimera.calibration.judging.statistics import relative_spread
 from chimera.calibration.measuring.probes import LayerProbe, RankProbes
 from chimera.pipeline.actions import Kind
 from chimera.pipeline.models import Layer, ModelConfig, config_dict, input_bytes, layers
-from chimera.pipeline.models.partition import cut
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.setting import STATE_BYTES
+from chimera.pipeline.units import FLOAT32_BYTES
 from chimera.simulator.costs.profile import (
     AllReduceCost,
     LayerCost,
@@ -36,7 +37,6 @@ from chimera.simulator.costs.profile import (
     SizeCost,
 )
 
-_PARAMETER_BYTES = 4
 _UNEQUAL = 2.0
 """between stages of sizes that differ less, the constant of a line would be noise"""
 
@@ -57,7 +57,7 @@ class Measurements:
     @property
     def cuts(self) -> tuple[range, ...]:
         """The layers of every stage of the calibration runs."""
-        return cut(self.config, self.stages, self.layers_per_stage)
+        return Partition.of_model(self.config, self.stages, self.layers_per_stage).ranges
 
     @property
     def first_probes(self) -> RankProbes:
@@ -155,7 +155,7 @@ def _size_cost(probe: LayerProbe, size: int, in_place: Mapping[Kind, int | None]
 
 
 def _layer_cost(layer: Layer, cost: SizeCost) -> LayerCost:
-    return LayerCost(layer.name, (cost,), layer.kind, layer.parameters, layer.parameters * _PARAMETER_BYTES)
+    return LayerCost(layer.name, (cost,), layer.kind, layer.parameters, layer.parameters * FLOAT32_BYTES)
 
 
 def _boundary_bytes(measured: Measurements) -> int:
@@ -230,7 +230,7 @@ def fit_optimizer(measured: Measurements) -> OptimizerCost:
     sizes = [sum(described[index].parameters for index in members) for members in measured.cuts]
     steps = _by_size(sizes, measured.observations.steps)
     kept = OptimizerCost(
-        state_bytes_per_parameter=STATE_BYTES[measured.optimizer], gradient_bytes_per_parameter=float(_PARAMETER_BYTES)
+        state_bytes_per_parameter=STATE_BYTES[measured.optimizer], gradient_bytes_per_parameter=float(FLOAT32_BYTES)
     )
     if steps and max(steps) > _UNEQUAL * min(steps):
         line = fit_line(steps)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 __all__ = ["check_validation", "validate"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Literal, get_args
 
 from chimera.calibration.judging.statistics import Interval, median_interval
 from chimera.calibration.judging.validation import Figures, Validation, ValidationCase
@@ -22,160 +21,94 @@ from chimera.calibration.measuring.session import (
     require_cores,
     run_session,
 )
-from chimera.executor.data import Source, check_source
 from chimera.executor.verification.gradients import gradient_difference
-from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.errors import InputError
 from chimera.pipeline.files.provenance import machine, provenance
+from chimera.pipeline.grid import Grid
 from chimera.pipeline.metrics import measure
-from chimera.pipeline.models import ModelConfig, layers, model_config
-from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import build
+from chimera.pipeline.setting import Layout, Setting, Work
 from chimera.pipeline.steady import steady_iteration_ns
 from chimera.pipeline.timeline import Timeline
 from chimera.simulator import Prediction, Profile, simulate
 
-Compute = Literal["real", "paced"]
 _SAMPLES = 401
-"""draws of an iteration: a 90 % interval of a hundred of them alone is off by enough to lose 3 iterations of 100"""
+"""draws of an iteration: the ends of a 90 % interval of a hundred of them alone are off by enough to lose 3 iterations of 100"""
 _GRADIENT_TOLERANCE = 1e-10
 _PACE_SHARE = 0.3
-_DEFAULT = Source()
 
 
 def validate(
     names: Sequence[str | Schedule],
+    setting: Setting,
     *,
-    model: str,
-    stages: int,
-    microbatches: int,
-    microbatch_size: int,
     output: Path,
-    width: int = 1,
     tolerance: float = 0.05,
     budget_s: float = 20.0,
-    compute: str = "real",
     pace: Profile | None = None,
-    source: Source = _DEFAULT,
-    partition: str | None = None,
-    seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Validation:
     """Predicts each schedule from calibration runs alone, runs it for real, and compares.
 
-    A name stands for the schedule of so many stages and micro-batches, without options.
-    The ranks run calibration and judged iterations in turns for about `budget_s` seconds, on `width`
+    A name stands for the schedule of the setting's devices and micro-batches, without options.
+    The ranks run calibration and judged iterations in turns for about `budget_s` seconds, on all
     copies of the pipeline. With compute "paced", for more ranks than cores, every stage sleeps for
     the costs of `pace`, or of a calibration on as many ranks as there are cores; messages,
-    all-reduces, order and memory are real. `partition` is one as `chimera.pipeline.models.partition.Partition.of` takes
-    it, for calibration and judged runs alike where the number of stages is the same. Raises InputError for arguments
-    that do not fit, RunError when a rank fails.
+    all-reduces, order and memory are real. Calibration and judged runs are cut alike where the number of stages is
+    the same. Raises
+    InputError for a setting that does not fit, also for more ranks than cores, RunError when a rank fails.
     """
-    schedules = check_validation(
-        names,
-        model=model,
-        stages=stages,
-        microbatches=microbatches,
-        microbatch_size=microbatch_size,
-        width=width,
-        budget_s=budget_s,
-        compute=compute,
-        pace=pace,
-        source=source,
-        partition=partition,
-    )
-    config = model_config(model)
-    source = check_source(config, source)
-    if compute == "real":
-        require_cores(max(item.devices for item in schedules.values()) * width)
-    partitions = _partitions(config, partition, schedules)
-    difference = gradient_difference(
-        config, schedules, output=output / "gradients", seed=seed, width=width, partitions=partitions
-    )
+    schedules, setting = check_validation(names, setting, budget_s=budget_s, pace=pace)
+    if setting.run.compute == "real":
+        require_cores(setting.layout.over(schedules.values()).grid.gpus)
+    difference = gradient_difference(setting, schedules, output=output / "gradients")
     if on_progress:
         on_progress("gradients compared with the single-process reference", 0.0)
-    wanted = SessionConfig(
-        config,
-        stages,
-        microbatch_size,
-        budget_s,
-        output,
-        seed,
-        width=width,
-        pace=pace,
-        source=source,
-        partitions=partitions,
-    )
-    if compute == "paced" and pace is None:
-        wanted = replace(wanted, pace=_own_pace(wanted, on_progress))
-    session = run_session(wanted, schedules, seconds=budget_s, on_progress=on_progress)
-    cases = tuple(_case(name, item, session, wanted) for name, item in schedules.items())
-    return _verdict(wanted, session, cases, difference, tolerance)
+    config = SessionConfig(setting, budget_s, output, pace)
+    if setting.run.compute == "paced" and pace is None:
+        config = replace(config, pace=_own_pace(config, on_progress))
+    session = run_session(config, schedules, seconds=budget_s, on_progress=on_progress)
+    cases = tuple(_case(name, item, session, setting.of_schedule(item)) for name, item in schedules.items())
+    return _verdict(setting, session, cases, difference, tolerance)
 
 
 def check_validation(
-    names: Sequence[str | Schedule],
-    *,
-    model: str,
-    stages: int,
-    microbatches: int,
-    microbatch_size: int,
-    width: int = 1,
-    budget_s: float = 20.0,
-    compute: str = "real",
-    pace: Profile | None = None,
-    source: Source = _DEFAULT,
-    partition: str | None = None,
-) -> dict[str, Schedule]:
-    """The schedules of a validation; raises InputError for what is wrong whatever this machine's cores and folders."""
-    _check_compute(compute, pace)
-    config, found = model_config(model), {}
-    for each in names:
-        schedule = each if isinstance(each, Schedule) else build(each, stages=stages, microbatches=microbatches)
-        found[schedule.name] = schedule
-        Partition.default(config, schedule.stages)
-    check_source(config, source)
-    check_measuring(microbatch_size, budget_s)
-    if width < 1:
-        raise InputError(f"width {width}", "is no copy of the pipeline", "give 1 or more")
-    _partitions(config, partition, found)
+    names: Sequence[str | Schedule], setting: Setting, *, budget_s: float = 20.0, pace: Profile | None = None
+) -> tuple[dict[str, Schedule], Setting]:
+    """The schedules of a validation by name, and its setting with the data named.
+
+    Raises InputError for all that can be known without this machine's cores and folders.
+    """
+    setting.run.check()
+    _check_compute(setting.run.compute, pace)
+    sizes = {"stages": setting.layout.grid.devices, "microbatches": setting.layout.microbatches}
+    built = [each if isinstance(each, Schedule) else build(each, **sizes) for each in names]
+    schedules = {schedule.name: schedule for schedule in built}
+    setting = check_measuring(setting, {schedule.stages for schedule in built}, budget_s)
     if pace is not None:
-        for item in found.values():
-            paces(pace, item, microbatch_size, None)
-    return found
-
-
-def _partitions(config: ModelConfig, text: str | None, schedules: Mapping[str, Schedule]) -> dict[int, tuple[int, ...]]:
-    """Layers per stage by number of stages; InputError where a list does not fit one of the schedules."""
-    if text is None:
-        return {}
-    costs = [layer.forward_flops for layer in layers(config)]
-    depths = {item.stages for item in schedules.values()}
-    return {stages: Partition.of(text, costs, stages).counts for stages in sorted(depths)}
+        for schedule in schedules.values():
+            paces(pace, schedule, setting.layout.microbatch_size, None)
+    return schedules, setting
 
 
 def _own_pace(config: SessionConfig, on_progress: OnProgress | None) -> Profile:
     """What paced stages sleep for when no profile says it: measured on as many ranks as there are cores."""
-    return calibrate(
-        config.model.name,
-        stages=min(config.stages, available_cores()),
-        microbatch_size=config.microbatch_size,
-        budget_s=_PACE_SHARE * config.budget_s,
-        output=config.output / "pace",
-        source=config.source,
-        seed=config.seed,
-        on_progress=on_progress,
-    )
+    setting = config.setting
+    few = Layout(Grid(min(config.stages, available_cores())), config.microbatch_size)
+    alone = Setting(Work(setting.work.model), few, replace(setting.run, compute="real"))
+    budget_s = _PACE_SHARE * config.budget_s
+    return calibrate(alone, budget_s=budget_s, output=config.output / "pace", on_progress=on_progress)
 
 
 def _verdict(
-    config: SessionConfig, session: Session, cases: tuple[ValidationCase, ...], difference: float, tolerance: float
+    setting: Setting, session: Session, cases: tuple[ValidationCase, ...], difference: float, tolerance: float
 ) -> Validation:
     return Validation(
         machine=machine(),
-        compute="real" if config.pace is None else "paced",
-        model=config.model.name,
-        microbatch_size=config.microbatch_size,
+        compute="paced" if setting.run.compute == "paced" else "real",
+        model=setting.work.model.name,
+        microbatch_size=setting.layout.microbatch_size,
         calibration_s=session.calibration_s,
         repeat_noise=_repeat_noise(cases),
         drift=_drift(session.calibration_iterations),
@@ -184,13 +117,11 @@ def _verdict(
         gradients_match_reference=difference <= _GRADIENT_TOLERANCE,
         max_gradient_difference=difference,
         profile=session.profile,
-        provenance=provenance(seed=config.seed),
+        provenance=provenance(seed=setting.run.seed),
     )
 
 
 def _check_compute(compute: str, pace: Profile | None) -> None:
-    if compute not in get_args(Compute):
-        raise UnknownNameError("compute", compute, get_args(Compute))
     if pace is not None and compute != "paced":
         raise InputError(
             f"the profile {pace.name!r} with compute {compute!r}",
@@ -199,28 +130,28 @@ def _check_compute(compute: str, pace: Profile | None) -> None:
         )
 
 
-def _case(name: str, schedule: Schedule, session: Session, config: SessionConfig) -> ValidationCase:
+def _case(name: str, schedule: Schedule, session: Session, setting: Setting) -> ValidationCase:
+    layout = setting.layout
     prediction = simulate(
         schedule,
         session.profile,
-        microbatch_size=config.microbatch_size,
-        width=config.width,
+        microbatch_size=layout.microbatch_size,
+        width=layout.grid.width,
         samples=_SAMPLES,
-        partition=config.partitions.get(schedule.stages),
+        partition=layout.partition(schedule.stages),
     )
     kept = session.judged[name]
     measured = kept.timelines
     assert prediction.typical is not None
     interval = median_interval([t.end_ns / 1e9 for t in measured], blocks=kept.rounds)
-    samples = config.microbatch_size * schedule.microbatches * config.width
     peaks = session.peak_memory_bytes[name]
     return ValidationCase(
         schedule=name,
         stages=schedule.stages,
         microbatches=schedule.microbatches,
-        width=config.width,
-        predicted=_predicted(prediction, samples),
-        measured=_measured(schedule, measured, interval, samples, peaks),
+        width=layout.grid.width,
+        predicted=_predicted(prediction, layout.samples),
+        measured=_measured(schedule, measured, interval, layout.samples, peaks),
         interval=interval,
         predicted_interval_s=prediction.interval_s,
         iterations=len(measured),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["paced_layers", "paces"]
 
+from collections.abc import Sequence
+
 from chimera.calibration.measuring.probes import LayerProbe
 from chimera.executor.jobs.pace import Pace
 from chimera.pipeline.errors import InputError
@@ -13,7 +15,7 @@ from chimera.simulator.costs.stage_costs import for_chunks, stage_costs
 
 
 def paces(
-    profile: Profile, schedule: Schedule, microbatch_size: int, partition: tuple[int, ...] | None = None
+    profile: Profile, schedule: Schedule, microbatch_size: int, partition: Sequence[int] | None = None
 ) -> tuple[Pace, ...]:
     """What every stage sleeps; per-stage profiles hold for any size and partition."""
     size = None if profile.per_stage else microbatch_size

@@ -7,11 +7,11 @@ whose speed drifts slows both alike; the profile is fitted to the calibration ru
 
 from __future__ import annotations
 
-__all__ = ["Session", "SessionConfig", "available_cores", "gradient_bytes", "require_cores", "run_session"]
+__all__ = ["Session", "SessionConfig", "available_cores", "require_cores", "run_session"]
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,15 @@ from chimera.calibration.measuring.disturbances import Kept, keep_undisturbed
 from chimera.calibration.measuring.pacing import paced_layers, paces
 from chimera.calibration.measuring.probes import RankProbes
 from chimera.calibration.measuring.short_runs import calibration_schedules
-from chimera.executor.data import Source
-from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.jobs.cases import Job, Paces, job_of
 from chimera.executor.jobs.results import losses, timelines
 from chimera.executor.ranks.environment import membership
 from chimera.executor.ranks.launch import launch
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.files.provenance import provenance
-from chimera.pipeline.files.schedule_file import schedule_json
 from chimera.pipeline.grid import Grid
-from chimera.pipeline.models import ModelConfig, config_dict, layers
-from chimera.pipeline.models.partition import cut
 from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.setting import Setting
 from chimera.simulator.costs.profile import Profile
 
 OnProgress = Callable[[str, float], None]
@@ -45,26 +42,33 @@ _DEADLINE_FACTOR, _DEADLINE_MARGIN_S = 10, 120
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """What to calibrate, for how long, and with which optimizer and seed."""
+    """What to calibrate (the grid's devices are the stages), for how long, and where ranks write."""
 
-    model: ModelConfig
-    stages: int
-    microbatch_size: int
+    setting: Setting
     budget_s: float
     output: Path
-    seed: int = 0
-    optimizer: str = "adamw"
-    width: int = 1
     pace: Profile | None = None
     """stages sleep for this profile's costs instead of computing"""
-    source: Source = field(default_factory=Source)
-    """what the ranks train on meanwhile"""
-    partitions: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    """layers per stage of schedules of so many stages; of others the default partition"""
 
-    def cuts(self, stages: int) -> tuple[range, ...]:
-        """The layers of each of so many stages."""
-        return cut(self.model, stages, self.partitions.get(stages))
+    @property
+    def stages(self) -> int:
+        """The stages of the calibration runs."""
+        return self.setting.layout.grid.devices
+
+    @property
+    def microbatch_size(self) -> int:
+        """Samples in a micro-batch."""
+        return self.setting.layout.microbatch_size
+
+    @property
+    def width(self) -> int:
+        """Copies of the pipeline."""
+        return self.setting.layout.grid.width
+
+    def counts(self, stages: int) -> tuple[int, ...] | None:
+        """Layers per stage of so many stages; None: the default partition."""
+        partition = self.setting.layout.partition(stages)
+        return None if partition is None else partition.counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +94,16 @@ def run_session(
     """Launches the ranks once and returns the fitted profile and what the judged cases did.
 
     All cases take turns for about `seconds`. Raises InputError for a model with fewer layers than
-    stages and for more ranks than cores, RunError when a rank fails.
+    stages, RunError when a rank fails. Whoever times real ranks has called `require_cores` before.
     """
     schedules = {**calibration_schedules(config.stages, judged.values()), **judged}
-    ranks = max(item.devices for item in schedules.values()) * config.width
-    if config.pace is None:
-        require_cores(ranks)
-    job = Job(
-        model=config_dict(config.model),
-        cases=tuple(_case(config, label, item) for label, item in schedules.items()),
-        rounds=_MOST_ROUNDS,
-        warmup=2,
-        seconds=seconds,
-        seed=config.seed,
-        optimizer=config.optimizer,
-        data=config.source.name,
-        data_dir=config.source.folder,
+    job = replace(
+        job_of(config.setting, schedules, _paces(config, schedules)), rounds=_MOST_ROUNDS, warmup=2, seconds=seconds
     )
     results = launch(
         "chimera.calibration.measuring.probes:measure",
         _payload(config, job, schedules.values()),
-        ranks=ranks,
+        ranks=config.setting.layout.over(schedules.values()).grid.gpus,
         output=config.output,
         deadline_s=_DEADLINE_FACTOR * config.budget_s + _DEADLINE_MARGIN_S,
         on_progress=(lambda elapsed: on_progress("measuring", elapsed)) if on_progress else None,
@@ -134,25 +127,20 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def gradient_bytes(config: ModelConfig, cuts: Iterable[range]) -> list[int]:
-    """Bytes of the gradients of each stage (float32)."""
-    described = layers(config)
-    return [4 * sum(described[index].parameters for index in members) for members in cuts]
-
-
-def _case(config: SessionConfig, label: str, schedule: Schedule) -> Case:
-    partition = config.partitions.get(schedule.stages)
-    pace = None if config.pace is None else paces(config.pace, schedule, config.microbatch_size, partition)
-    return Case(label, schedule_json(schedule), config.microbatch_size, config.width, partition, pace)
+def _paces(config: SessionConfig, schedules: Mapping[str, Schedule]) -> Paces | None:
+    profile, size = config.pace, config.microbatch_size
+    if profile is None:
+        return None
+    return {label: paces(profile, item, size, config.counts(item.stages)) for label, item in schedules.items()}
 
 
 def _payload(config: SessionConfig, job: Job, schedules: Iterable[Schedule]) -> dict[str, Any]:
-    cuts, described = config.cuts(config.stages), layers(config.model)
-    boundaries = [4 * config.microbatch_size * described[members[-1]].boundary_elements for members in cuts[:-1]]
-    boundary, reduce = max(boundaries, default=4096), max(gradient_bytes(config.model, cuts))
+    setting = config.setting
+    boundary = max(setting.boundary_bytes(config.stages), default=4096)
+    reduce = max(setting.gradient_bytes(config.stages))
     return {
         "job": job.payload(),
-        "layers_per_stage": [len(members) for members in cuts],
+        "layers_per_stage": list(setting.partition(config.stages)),
         "microbatch_size": config.microbatch_size,
         "probe_seconds": _PROBE_SHARE * config.budget_s,
         "message_bytes": sorted({4096, boundary // 4, boundary, 4 * boundary}),
@@ -167,13 +155,10 @@ def _payload(config: SessionConfig, job: Job, schedules: Iterable[Schedule]) -> 
 def _session(config: SessionConfig, schedules: Mapping[str, Schedule], results: Sequence[Mapping[str, Any]]) -> Session:
     calibration = {label: item for label, item in schedules.items() if label.startswith("calibration-")}
     kept = keep_undisturbed(results, schedules, calibration)
-    runs = [
-        CalibrationRun(item, kept[label], config.partitions.get(item.stages)) for label, item in calibration.items()
-    ]
+    runs = [CalibrationRun(item, kept[label], config.counts(item.stages)) for label, item in calibration.items()]
+    probes = [RankProbes.from_json(result["probes"]) for result in results]
     profile = cross_validate(
-        partial(
-            _fit, config, [RankProbes.from_json(result["probes"]) for result in results], _provenance(config, kept)
-        ),
+        partial(_fit, config, probes, _provenance(config, kept)),
         runs,
         microbatch_size=config.microbatch_size,
         width=config.width,
@@ -198,14 +183,15 @@ def _fit(
 ) -> Profile:
     """The profile that the probes and these calibration runs show."""
     observations = Observations()
-    sizes = gradient_bytes(config.model, config.cuts(config.stages))
+    setting = config.setting
+    sizes = setting.gradient_bytes(config.stages)
     for run in runs:
         observe(run.schedule, run.kept.timelines, sizes, observations, width=config.width)
-    partition = config.partitions.get(config.stages)
+    model, optimizer = setting.work.model, setting.work.optimizer.name
     measured = Measurements(
-        config.model, config.stages, config.microbatch_size, config.optimizer, probes, observations, partition
+        model, config.stages, config.microbatch_size, optimizer, probes, observations, config.counts(config.stages)
     )
-    return fit_profile(config.model.name, measured, origin)
+    return fit_profile(model.name, measured, origin)
 
 
 def _peaks(results: Sequence[Mapping[str, Any]], label: str, devices: int) -> tuple[int, ...]:
@@ -216,7 +202,7 @@ def _peaks(results: Sequence[Mapping[str, Any]], label: str, devices: int) -> tu
 
 
 def _provenance(config: SessionConfig, kept: Mapping[str, Kept]) -> dict[str, object]:
-    return provenance(seed=config.seed) | {
+    return provenance(seed=config.setting.run.seed) | {
         "microbatch_size": config.microbatch_size,
         "stages": config.stages,
         "budget_s": config.budget_s,

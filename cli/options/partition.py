@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["PARTITION", "layers_per_stage"]
+__all__ = ["PARTITION", "layers_per_stage", "partitions"]
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import typer
@@ -33,6 +34,16 @@ def layers_per_stage(
     if text is None:
         return None
     return Partition.of(text, _costs(text, model, profile), schedule.stages)
+
+
+def partitions(
+    text: str | None, schedules: Iterable[Schedule], *, model: str, profile: Profile | None = None
+) -> tuple[Partition, ...]:
+    """The partitions that --partition means, one for each number of stages among the schedules; none without it."""
+    if text is None:
+        return ()
+    costs = _costs(text, model, profile)
+    return tuple(Partition.of(text, costs, stages) for stages in dict.fromkeys(each.stages for each in schedules))
 
 
 def _costs(text: str, model: str | None, profile: Profile | None) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["TrainingOptions", "how_far"]
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,10 +12,11 @@ import typer
 from chimera.cli.options.data import DATA, DATA_DIR, source_of
 from chimera.cli.reports.output import some_time
 from chimera.pipeline.errors import InputError
+from chimera.pipeline.models import ModelConfig
+from chimera.pipeline.setting import Compute, Optimizer, Run, Work
 
 if TYPE_CHECKING:
     from chimera.executor.training.following import Step
-    from chimera.executor.training.train import Training
 
 _STEPS = 10
 
@@ -54,19 +55,29 @@ class TrainingOptions:
     ] = 0
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False
 
-    def training(self) -> Training:
-        """The training that is meant. Raises InputError for a number out of range or a time without a unit."""
-        from chimera.executor.training.train import Training
+    def work(self, model: ModelConfig) -> Work:
+        """What is trained: this model, with the optimizer and the precision that are meant."""
+        optimizer = Optimizer(
+            self.optimizer, self.learning_rate, self.momentum, self.decay, self.rate_warmup, self.clip_norm
+        )
+        return Work(model, self.precision, optimizer)
 
+    def run(self, compute: Compute) -> Run:
+        """How it is run. Raises InputError for a number out of range or a time without a unit."""
         for flag, given, least in (("--steps", self.steps, 1), ("--checkpoint-every", self.checkpoint_every, 0)):
             if given is not None and given < least:
                 raise InputError(f"{flag} {given}", f"is below {least}", f"give {least} or more")
         source = source_of(self.data, self.data_dir)
-        shared = asdict(self) | {"data": source.name, "data_dir": source.folder}
-        shared["dtype"] = shared.pop("precision")
-        shared["seconds"] = None if self.seconds is None else some_time("--seconds", self.seconds)
-        shared["steps"] = _STEPS if self.steps is None and self.seconds is None else self.steps
-        return Training(**shared)
+        return Run(
+            data=source.name,
+            data_dir=source.folder,
+            seed=self.seed,
+            steps=_STEPS if self.steps is None and self.seconds is None else self.steps,
+            seconds=None if self.seconds is None else some_time("--seconds", self.seconds),
+            compute=compute,
+            checkpoint_every=self.checkpoint_every,
+            resume=self.resume,
+        )
 
 
 def how_far(step: Step | None, steps: int | None) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 __all__ = ["report_dry_runs"]
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chimera.cli.reports.output import note, print_json, print_table
 from chimera.executor.ranks.environment import is_leader
 from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.setting import Setting
 from chimera.pipeline.units import format_bytes
 
 if TYPE_CHECKING:
@@ -29,25 +30,13 @@ _COLUMNS = (
 )
 
 
-def report_dry_runs(schedules: Sequence[Schedule], sizes: Mapping[str, Any], *, precision: str, as_json: bool) -> None:
+def report_dry_runs(schedules: Sequence[Schedule], setting: Setting, *, as_json: bool) -> None:
     """Walks through the ranks of every schedule; one table each, or one JSON document for all."""
     from chimera.executor.dry_run import dry_run
-    from chimera.pipeline.models import model_config
 
     if not is_leader():
         return
-    config, size, width = model_config(sizes["model"]), sizes["microbatch_size"], sizes["width"]
-    walked = [
-        dry_run(
-            each,
-            config,
-            microbatch_size=size,
-            width=width,
-            partition=sizes["partitions"].get(each.name),
-            dtype=precision,
-        )
-        for each in schedules
-    ]
+    walked = [dry_run(each, setting) for each in schedules]
     if as_json:
         cases = [each.as_json() for each in walked]
         print_json(cases[0] if len(cases) == 1 else {"schema_version": 1, "executed": False, "cases": cases})

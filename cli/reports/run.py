@@ -12,12 +12,12 @@ from chimera.cli.reports.output import caption, note, percent, print_json, print
 from chimera.pipeline.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
-    from chimera.executor.training.run import Run
+    from chimera.executor.training.run import RunResult
 
 _MISSING = "-"
 
 
-def report_one(done: Run, output: Path, *, as_json: bool) -> None:
+def report_one(done: RunResult, output: Path, *, as_json: bool) -> None:
     """One schedule: its figures, its timeline and its losses."""
     from chimera.cli.pictures.gantt import draw_schedule
     from chimera.cli.pictures.losses import draw_losses
@@ -36,16 +36,17 @@ def report_one(done: Run, output: Path, *, as_json: bool) -> None:
         steps = len(done.iterations_ns)
         print_table(f"{title}, {compute} compute, measured over {steps} iterations", ("metric", "value"), _rows(done))
     _written(output, files)
+    setting, layout = done.setting, done.setting.layout
     size = (
-        f"--stages {schedule.devices} --microbatches {schedule.microbatches} --microbatch-size {done.microbatch_size}"
+        f"--stages {schedule.devices} --microbatches {schedule.microbatches} --microbatch-size {layout.microbatch_size}"
     )
-    width = f" --width {done.width}" if done.width > 1 else ""
+    width = f" --width {layout.grid.width}" if layout.grid.width > 1 else ""
     paced = " --compute paced" if compute == "paced" else ""
-    cuts = ",".join(map(str, done.partition))
-    note(f"next: chimera validate {schedule.name} --model {done.model} {size}{width}{paced} --partition {cuts}")
+    what = f"{schedule.name} --model {setting.work.model.name} {size}{width}{paced}"
+    note(f"next: chimera validate {what} --partition {setting.partition(schedule.stages)}")
 
 
-def _rows(done: Run) -> list[tuple[str, str]]:
+def _rows(done: RunResult) -> list[tuple[str, str]]:
     metrics = done.metrics
     learnt = [("loss, first and last", f"{done.losses[0]:.4f}, {done.losses[-1]:.4f}")] if done.losses else []
     learnt += [("accuracy, held-out samples", percent(done.held_out[0]))] if done.held_out else []
@@ -62,7 +63,7 @@ def _rows(done: Run) -> list[tuple[str, str]]:
     ]
 
 
-def report_several(runs: Mapping[str, Run], output: Path, *, as_json: bool) -> None:
+def report_several(runs: Mapping[str, RunResult], output: Path, *, as_json: bool) -> None:
     """Several schedules of one training: one table, one picture of timelines, one of losses."""
     from chimera.cli.pictures.comparison import draw_comparison
     from chimera.cli.pictures.losses import draw_losses
@@ -96,7 +97,7 @@ def report_several(runs: Mapping[str, Run], output: Path, *, as_json: bool) -> N
     )
 
 
-def _row(name: str, done: Run) -> tuple[str, ...]:
+def _row(name: str, done: RunResult) -> tuple[str, ...]:
     metrics = done.metrics
     return (
         name,

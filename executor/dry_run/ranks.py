@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["DryRun", "RankSummary", "dry_run"]
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ import torch
 from chimera.executor.dry_run.counterparts import refuse_mismatch, refuse_reductions
 from chimera.executor.dry_run.walk import Size, Walked, walk
 from chimera.executor.jobs.precision import precision_of
-from chimera.pipeline.grid import Grid
 from chimera.pipeline.lowering.lower import lower
-from chimera.pipeline.models import ModelConfig, layers
-from chimera.pipeline.models.partition import Partition
+from chimera.pipeline.models import layers
 from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.setting import Setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +56,22 @@ class DryRun:
         return {"schema_version": 1, "executed": False, **asdict(self)}
 
 
-def dry_run(
-    schedule: Schedule,
-    config: ModelConfig,
-    *,
-    microbatch_size: int,
-    width: int = 1,
-    partition: Sequence[int] | None = None,
-    dtype: str = "float32",
-    batched: bool = False,
-) -> DryRun:
+def dry_run(schedule: Schedule, setting: Setting, *, batched: bool = False) -> DryRun:
     """Walks through one iteration of every rank and compares the messages and all-reduces of all.
 
     With `batched` messages go out in batches, as on GPUs. Raises RunError for a message or an
     all-reduce that has no counterpart, InputError for a partition that does not fit. The 64 ranks of
     Chimera with 128 micro-batches take some seconds.
     """
-    known = layers(config)
-    cuts = Partition.of_model(config, schedule.stages, partition).ranges
-    dtypes = precision_of(dtype, torch.device("cpu"))
+    config, layout = setting.work.model, setting.layout.of(schedule)
+    known, cuts = layers(config), setting.partition(schedule.stages).ranges
+    dtypes = precision_of(setting.work.precision, torch.device("cpu"))
     size = Size(
-        lower(schedule, width=width),
+        lower(schedule, width=layout.grid.width),
         tuple(known[cut[-1]].boundary_shape for cut in cuts),
         tuple(sum(known[index].parameters for index in cut) for cut in cuts),
-        microbatch_size,
-        Grid(schedule.devices, width),
+        layout.microbatch_size,
+        layout.grid,
         dtypes,
         batched,
     )
@@ -95,9 +84,9 @@ def dry_run(
         schedule.name,
         config.name,
         schedule.devices,
-        width,
+        layout.grid.width,
         schedule.microbatches,
-        microbatch_size,
+        layout.microbatch_size,
         walked[0].groups,
         summaries,
     )

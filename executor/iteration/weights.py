@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from chimera.executor.modules.deferral import Sink, defer
-from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.schedule import Update
+from chimera.pipeline.setting import Optimizer
 
 _ALIGNMENT = 16
 """Parameters start at multiples of 16 elements: whole cache lines for float32."""
@@ -160,16 +160,9 @@ class Weights:
 
 def optimizer_options(name: str, momentum: float) -> dict[str, Any]:
     """What an optimizer takes beside its learning rate. Raises UnknownNameError, InputError for momentum it has not."""
-    if name not in OPTIMIZERS:
-        raise UnknownNameError("optimizer", name, OPTIMIZERS)
-    if not 0 <= momentum < 1:
-        raise InputError(f"momentum {momentum}", "lets old gradients grow", "give 0 or more, below 1")
+    Optimizer(name, momentum=momentum).check()
     if name == "sgd":
         return {"momentum": momentum}
-    if momentum:
-        raise InputError(
-            f"momentum {momentum} with {name}", "which has moments of its own", "use sgd, or drop the momentum"
-        )
     return {}
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["Case", "Job"]
+__all__ = ["Case", "Job", "Paces", "job_of"]
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from chimera.executor.jobs.learning_rate import LearningRate
 from chimera.executor.jobs.pace import Pace
+from chimera.pipeline.files.schedule_file import schedule_json
+from chimera.pipeline.learning_rate import LearningRate
+from chimera.pipeline.models import config_dict
+from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.setting import Setting
 
 _JSON = dict[str, Any]
+Paces = Mapping[str, tuple[Pace, ...]]
+"""By label, what each stage sleeps instead of computing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class Job:
     decay: str = "constant"
     rate_warmup: int = 0
     rate_steps: int = 0
-    """see `chimera.executor.jobs.learning_rate.LearningRate`"""
+    """see `chimera.pipeline.learning_rate.LearningRate`"""
     clip_norm: float | None = None
     """the largest global norm of the gradients; None: whatever it is"""
     dtype: str = "float32"
@@ -95,3 +101,38 @@ class Job:
     def from_payload(cls, payload: Mapping[str, Any]) -> Job:
         """The job that `payload` wrote."""
         return cls(**{**payload, "cases": tuple(map(Case.from_document, payload["cases"]))})
+
+
+def job_of(setting: Setting, schedules: Mapping[str, Schedule], paces: Paces | None = None) -> Job:
+    """The job of these schedules, by label, in this setting: one round of them, real unless there are paces."""
+    work, run, optimizer = setting.work, setting.run, setting.work.optimizer
+    return Job(
+        model=config_dict(work.model),
+        cases=tuple(_case(setting, label, item, paces) for label, item in schedules.items()),
+        seed=run.seed,
+        optimizer=optimizer.name,
+        learning_rate=optimizer.learning_rate,
+        momentum=optimizer.momentum,
+        decay=optimizer.decay,
+        rate_warmup=optimizer.warmup,
+        rate_steps=optimizer.rate_steps(run.steps),
+        clip_norm=optimizer.clip_norm,
+        dtype=work.precision,
+        checkpoint_every=run.checkpoint_every,
+        resume=run.resume,
+        data=run.data,
+        data_dir=run.data_dir,
+        seconds=run.seconds,
+    )
+
+
+def _case(setting: Setting, label: str, schedule: Schedule, paces: Paces | None) -> Case:
+    partition = setting.layout.partition(schedule.stages)
+    return Case(
+        label,
+        schedule_json(schedule),
+        setting.layout.microbatch_size,
+        setting.layout.grid.width,
+        None if partition is None else partition.counts,
+        None if paces is None else paces[label],
+    )

@@ -7,18 +7,16 @@ __all__ = ["Held", "check_room", "check_room_to_measure", "least_held"]
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from chimera.executor.jobs.cases import Case, Job
+from chimera.executor.jobs.cases import Case, Job, job_of
 from chimera.executor.ranks.environment import membership
 from chimera.executor.ranks.memory_room import available_bytes
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.inflight import peak_activations
-from chimera.pipeline.models import config_dict, layers, model_config
+from chimera.pipeline.models import layers, model_config
 from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Schedule
-from chimera.pipeline.setting import STATE_BYTES
+from chimera.pipeline.setting import Optimizer, Setting, Work
 from chimera.pipeline.units import format_bytes
-
-_BYTES = {"float64": 8}
 
 
 class Held(NamedTuple):
@@ -51,23 +49,22 @@ def check_room(job: Job, schedules: Mapping[str, Schedule]) -> None:
         )
 
 
-def check_room_to_measure(
-    model: str, schedules: Mapping[str, Schedule], *, microbatch_size: int, width: int = 1, paced: bool = False
-) -> None:
-    """As `check_room`, for schedules of one model that are measured with the optimizer that calibrations take."""
-    cases = tuple(Case(label, {}, microbatch_size, width, pace=() if paced else None) for label in schedules)
-    check_room(Job(config_dict(model_config(model)), cases), schedules)
+def check_room_to_measure(setting: Setting, schedules: Mapping[str, Schedule]) -> None:
+    """Raises InputError if the ranks that measure these schedules, all on this host, need more than it has left."""
+    paced = dict.fromkeys(schedules, ()) if setting.run.compute == "paced" else None
+    check_room(job_of(setting, schedules, paced), schedules)
 
 
 def least_held(job: Job, case: Case, schedule: Schedule) -> Held:
-    """Of every copy together; a device's activations are counted as those of the smallest of its stages.
+    """What all copies of a case hold together; a device's activations are counted as those of its smallest stage.
 
     Versions of weights, workspaces, buffers of messages and the framework come on top; so do the
     activations of paced stages, whose size is the profile's.
     """
     config = model_config(job.model)
+    work = Work(config, job.dtype, Optimizer(job.optimizer, momentum=job.momentum))
     described, cuts = layers(config), Partition.of_model(config, schedule.stages, case.partition).ranges
-    size, copies = _BYTES.get(job.dtype, 4), 2 + int(STATE_BYTES[job.optimizer]) // 4 + (job.momentum > 0)
+    size, copies = work.weight_bytes, 2 + work.optimizer.state_copies
     always = in_flight = 0
     for device, peak in enumerate(peak_activations(schedule)):
         held = [[described[index] for index in cuts[stage]] for stage in schedule.stages_on(device)]

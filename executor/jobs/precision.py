@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PRECISIONS", "Autocast", "Precision", "precision_of"]
+__all__ = ["Autocast", "Precision", "precision_of"]
 
 from dataclasses import dataclass
 
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from chimera.pipeline.errors import InputError, UnknownNameError
-
-PRECISIONS = ("float32", "float64", "bf16")
+from chimera.pipeline.setting import PRECISIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,57 +2,49 @@
 
 from __future__ import annotations
 
-__all__ = ["Run", "run", "run_several"]
+__all__ = ["RunResult", "run", "run_several"]
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from chimera.executor.data import Source, name_source
+from chimera.executor.jobs.cases import Paces
 from chimera.executor.jobs.results import durations_ns, score, timelines
 from chimera.executor.ranks.environment import is_leader
-from chimera.executor.training.train import OnStep, Paces, Training, train
+from chimera.executor.training.train import DEADLINE_S, OnStep, train
 from chimera.pipeline.files.atomic_file import write_text
 from chimera.pipeline.files.loss_table import write_losses
 from chimera.pipeline.files.provenance import machine, provenance
 from chimera.pipeline.files.timeline_file import write_timeline
 from chimera.pipeline.files.trace import save_trace
 from chimera.pipeline.metrics import Metrics, measure
-from chimera.pipeline.models import model_config
-from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.setting import Setting
 from chimera.pipeline.steady import steady_iteration_ns
 from chimera.pipeline.timeline import Timeline
 
-_DEADLINE_S = 300.0
-
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunResult:
     """What a run did: duration and loss of every measured iteration, timelines of some, peak memory per rank.
 
     The timelines are of between 32 and 64 iterations, evenly spaced, where there are more.
     """
 
     schedule: Schedule
-    width: int
-    microbatch_size: int
+    setting: Setting
     timelines: tuple[Timeline, ...]
     iterations_ns: tuple[int, ...]
     losses: tuple[float, ...]
     peak_memory_bytes: tuple[int, ...]
     rss_bytes: tuple[int, ...]
     machine: Mapping[str, Any]
-    dtype: str = "float32"
     held_out: tuple[float, float] | None = None
     """accuracy (of classes, or of tokens) and mean loss on samples that were not trained on; None with paced compute"""
-    model: str = ""
-    data: str = ""
-    partition: tuple[int, ...] = ()
-    """layers per stage"""
     provenance: Mapping[str, Any] = field(default_factory=provenance)
 
     @property
@@ -67,30 +59,30 @@ class Run:
 
     @property
     def steady_iteration_s(self) -> float | None:
-        """What an iteration takes while the pipeline is full, the median; None with a flush, or few micro-batches."""
-        found = [spent for each in self.timelines if (spent := steady_iteration_ns(each, self.schedule)) is not None]
-        return median(found) / 1e9 if found else None
+        """What an iteration takes while the pipeline is full, the median; None with a flush or few micro-batches."""
+        spent = [steady_iteration_ns(each, self.schedule) for each in self.timelines]
+        full = [each for each in spent if each is not None]
+        return median(full) / 1e9 if full else None
 
     @property
     def metrics(self) -> Metrics:
         """The metrics of the typical iteration."""
-        samples = self.microbatch_size * self.schedule.microbatches * self.width
-        return measure(self.typical, samples_per_iteration=samples)
+        return measure(self.typical, samples_per_iteration=self.setting.samples)
 
     def as_json(self) -> dict[str, Any]:
         """The run as one JSON-able object, schema_version 1."""
-        metrics = self.metrics
+        metrics, setting = self.metrics, self.setting
         return {
             "schema_version": 1,
             "schedule": self.schedule.name,
-            "model": self.model,
-            "data": self.data,
-            "partition": list(self.partition),
+            "model": setting.work.model.name,
+            "data": setting.run.data,
+            "partition": list(setting.partition(self.schedule.stages)),
             "stages": self.schedule.stages,
             "devices": self.schedule.devices,
             "microbatches": self.schedule.microbatches,
-            "width": self.width,
-            "microbatch_size": self.microbatch_size,
+            "width": setting.layout.grid.width,
+            "microbatch_size": setting.layout.microbatch_size,
             "compute": "paced" if self.typical.source == "paced" else "real",
             "iteration_s": median(self.iterations_ns) / 1e9,
             "pipeline_s": metrics.pipeline_ns / 1e9,
@@ -101,7 +93,7 @@ class Run:
             "iterations_s": [duration / 1e9 for duration in self.iterations_ns],
             "losses": list(self.losses),
             "training_s": self.training_s,
-            "precision": self.dtype,
+            "precision": setting.work.precision,
             "accuracy": self.held_out[0] if self.held_out else None,
             "held_out_loss": self.held_out[1] if self.held_out else None,
             "peak_memory_bytes": list(self.peak_memory_bytes),
@@ -113,107 +105,80 @@ class Run:
 
 def run(
     schedule: Schedule,
+    setting: Setting,
     *,
-    model: str,
-    microbatch_size: int,
     output: Path,
-    width: int = 1,
-    steps: int = 10,
-    seed: int = 0,
-    training: Training | None = None,
     paces: Paces | None = None,
-    partitions: Mapping[str, tuple[int, ...]] | None = None,
-    deadline_s: float = _DEADLINE_S,
+    deadline_s: float = DEADLINE_S,
     on_step: OnStep | None = None,
-) -> Run:
-    """Trains for `steps`, or as `training` says, after one step that warms up and is undone; writes into `output`:
+) -> RunResult:
+    """Trains as the setting says, after one step that warms up and is undone; writes into `output`:
 
     run.json, timeline.json (the typical iteration), trace.json, losses.csv and losses.json, and what
     each rank left in ranks/. With `paces` stages sleep for so long instead of
     computing, and there is no loss. Raises as `chimera.executor.training.train.train` does.
     """
-    (found,) = _measured(
-        {schedule.name: schedule},
-        training or Training(steps=steps, seed=seed),
-        model=model,
-        microbatch_size=microbatch_size,
-        output=output,
-        width=width,
-        paces=paces,
-        partitions=partitions,
-        deadline_s=deadline_s,
-        on_step=on_step,
-    ).values()
+    by_name = {schedule.name: schedule}
+    trained = train(by_name, setting, output=output, paces=paces, deadline_s=deadline_s, on_step=on_step)
+    (result,) = _results(by_name, setting, *trained, paced=paces is not None).values()
     if not is_leader():  # rank 0 has the same results, and writes them
-        return found
-    write_text(output / "run.json", json.dumps(found.as_json(), indent=1))
-    write_timeline(found.typical, output / "timeline.json")
-    save_trace({found.typical.source: found.typical}, output / "trace.json")
-    if found.losses:
-        write_losses({schedule.name: found.losses}, output)
-    return found
+        return result
+    write_text(output / "run.json", json.dumps(result.as_json(), indent=1))
+    write_timeline(result.typical, output / "timeline.json")
+    save_trace({result.typical.source: result.typical}, output / "trace.json")
+    if result.losses:
+        write_losses({schedule.name: result.losses}, output)
+    return result
 
 
 def run_several(
     schedules: Sequence[Schedule],
-    training: Training,
+    setting: Setting,
     *,
-    model: str,
-    microbatch_size: int,
     output: Path,
-    width: int = 1,
-    partitions: Mapping[str, tuple[int, ...]] | None = None,
-    deadline_s: float = _DEADLINE_S,
+    deadline_s: float = DEADLINE_S,
     on_step: OnStep | None = None,
-) -> dict[str, Run]:
+) -> dict[str, RunResult]:
     """Trains schedules of different names in turns, from the same weights on the same data; writes into `output`:
 
     runs.json, losses.csv and losses.json, trace.json, and the typical iteration of each in
     timelines/NAME.json. Raises as `chimera.executor.training.train.train` does.
     """
-    found = _measured(
-        {schedule.name: schedule for schedule in schedules},
-        training,
-        model=model,
-        microbatch_size=microbatch_size,
-        output=output,
-        width=width,
-        paces=None,
-        partitions=partitions,
-        deadline_s=deadline_s,
-        on_step=on_step,
-    )
+    by_name = {schedule.name: schedule for schedule in schedules}
+    trained = train(by_name, setting, output=output, deadline_s=deadline_s, on_step=on_step)
+    results = _results(by_name, setting, *trained)
     if not is_leader():
-        return found
-    cases = {"schema_version": 1, "cases": [each.as_json() for each in found.values()]}
+        return results
+    cases = {"schema_version": 1, "cases": [each.as_json() for each in results.values()]}
     write_text(output / "runs.json", json.dumps(cases, indent=1))
-    save_trace({name: each.typical for name, each in found.items()}, output / "trace.json")
-    write_losses({name: each.losses for name, each in found.items()}, output)
-    for name, each in found.items():
+    save_trace({name: each.typical for name, each in results.items()}, output / "trace.json")
+    write_losses({name: each.losses for name, each in results.items()}, output)
+    for name, each in results.items():
         write_timeline(each.typical, output / "timelines" / f"{name}.json")
-    return found
+    return results
 
 
-def _measured(schedules: Mapping[str, Schedule], training: Training, **given: Any) -> dict[str, Run]:
-    results, losses = train(schedules, training, **given)
-    config = model_config(given["model"])
-    data, cuts = name_source(config, Source(training.data, training.data_dir)).name, given["partitions"] or {}
+def _results(
+    schedules: Mapping[str, Schedule],
+    setting: Setting,
+    records: list[dict[str, Any]],
+    losses: Mapping[str, Sequence[float]],
+    *,
+    paced: bool = False,
+) -> dict[str, RunResult]:
+    data = name_source(setting.work.model, Source(setting.run.data, setting.run.data_dir))
+    setting = replace(setting, run=replace(setting.run, data=data.name, data_dir=data.folder))
     return {
-        label: Run(
+        label: RunResult(
             schedule,
-            given["width"],
-            given["microbatch_size"],
-            tuple(timelines(results, label)),
-            tuple(durations_ns(results, label)),
-            () if given["paces"] else tuple(losses[label]),
-            tuple(peak for result in results if (peak := result["peak_memory_bytes"].get(label)) is not None),
-            tuple(result["rss_bytes"] for result in results),
+            setting.of_schedule(schedule),
+            tuple(timelines(records, label)),
+            tuple(durations_ns(records, label)),
+            () if paced else tuple(losses[label]),
+            tuple(peak for record in records if (peak := record["peak_memory_bytes"].get(label)) is not None),
+            tuple(record["rss_bytes"] for record in records),
             machine(),
-            training.dtype,
-            score(results, label),
-            config.name,
-            data,
-            cuts.get(label) or Partition.default(config, schedule.stages).counts,
+            score(records, label),
         )
         for label, schedule in schedules.items()
     }

@@ -17,8 +17,8 @@ from typing import Any, Generic, TypeVar
 
 from chimera.pipeline.errors import UnknownNameError
 from chimera.pipeline.models.layer import Layer
+from chimera.pipeline.units import FLOAT32_BYTES
 
-_FEATURE_BYTES = 4
 _LISTED_FIRST = ("gpt", "bert", "cnn", "mlp")
 """where models are listed; other families follow by name"""
 
@@ -55,7 +55,7 @@ class Family(Generic[C]):
     config: type[C]
     layers: Callable[[C], tuple[Layer, ...]]
     input_shape: Callable[[C], tuple[int, ...]]
-    element_bytes: int = _FEATURE_BYTES
+    element_bytes: int = FLOAT32_BYTES
     """of one element of a sample: 8 for a token's index, 4 for a feature"""
     narrow: Callable[[C], C] = _unchanged
     presets: tuple[C, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Partition", "cut", "explicit"]
+__all__ = ["Partition"]
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -121,16 +121,6 @@ class Partition(Sequence[int]):
 
 
 _REMEDY = "give one positive count per stage that add up to the model's layers"
-
-
-def cut(config: ModelConfig, stages: int, layers_per_stage: Sequence[int] | None = None) -> tuple[range, ...]:
-    """The layers of a model's stages: see `Partition.of_model`."""
-    return Partition.of_model(config, stages, layers_per_stage).ranges
-
-
-def explicit(counts: Sequence[int], layer_count: int) -> tuple[range, ...]:
-    """The layers of stages of the given counts: see `Partition.covering`."""
-    return Partition.covering(counts, layer_count).ranges
 
 
 def _counts(text: str) -> tuple[int, ...]:

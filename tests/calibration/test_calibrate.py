@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from chimera.calibration.measuring.calibrate import check_calibration, check_measuring
-from chimera.calibration.measuring.session import gradient_bytes
-from chimera.executor.data import Source
 from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.models import layers, model_config
-from chimera.pipeline.models.partition import Partition
+from chimera.pipeline.setting import Setting
 
 
-def check(**changes: object) -> None:
-    asked = {"stages": 2, "microbatch_size": 4, "budget_s": 10.0} | changes
-    check_calibration(str(asked.pop("model", "mlp-tiny")), **asked)  # type: ignore[arg-type]
+def check(**changes: Any) -> None:
+    asked: dict[str, Any] = {"model": "mlp-tiny", "stages": 2, "microbatch_size": 4} | changes
+    budget_s = asked.pop("budget_s", 10.0)
+    check_calibration(Setting.of(**asked), budget_s)
 
 
 @pytest.mark.parametrize("model", ["mlp-tiny", "gpt-tiny", "bert-tiny", "cnn-tiny"])
@@ -30,10 +31,10 @@ def test_a_model_of_every_family_can_be_calibrated(model: str) -> None:
         ({"microbatch_size": 0}, "leaves nothing to compute"),
         ({"budget_s": 0.0}, "leaves no time to measure"),
         ({"budget_s": -3.0}, "leaves no time to measure"),
-        ({"model": "cnn-tiny", "source": Source("teacher")}, "holds no images"),
+        ({"model": "cnn-tiny", "data": "teacher"}, "holds no images"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(changes: dict[str, object], words: str) -> None:
+def test_what_cannot_be_measured_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         check(**changes)
 
@@ -45,12 +46,12 @@ def test_a_model_that_is_not_there_is_answered_with_the_closest() -> None:
 
 
 def test_the_smallest_measurement_there_is_passes() -> None:
-    check_measuring(1, 1e-3)
+    check_measuring(Setting.of("mlp-tiny", stages=1, microbatch_size=1), [1], 1e-3)
 
 
 @pytest.mark.parametrize("stages", [1, 2, 5, 10])
 @pytest.mark.parametrize("model", ["mlp-tiny", "gpt-tiny"])
 def test_gradients_of_all_stages_are_those_of_the_model(model: str, stages: int) -> None:
     config = model_config(model)
-    sizes = gradient_bytes(config, Partition.default(config, stages).ranges)
+    sizes = Setting.of(config, stages=stages, microbatch_size=1).gradient_bytes(stages)
     assert len(sizes) == stages and sum(sizes) == 4 * sum(layer.parameters for layer in layers(config))

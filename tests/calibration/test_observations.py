@@ -92,8 +92,9 @@ def test_a_weight_gradient_waits_for_nobody() -> None:
 
 
 def test_forwards_before_a_split_backward_are_marked_and_no_others() -> None:
-    schedule = build("zb-h1", stages=1, microbatches=2)
     row = "0F0@0-1 0F1@1-2 0I0@2-3 0W0@3-4 0B1@4-5"
+    order = tuple(parse_action(word.partition("@")[0]) for word in row.split())
+    schedule = replace(ONE_STAGE, actions=(order,))
     seen = by_name(observed(schedule, timeline(row)))
     assert [seen[name].split for name in ("0F0", "0F1", "0I0", "0W0", "0B1")] == [True, False, False, False, False]
 

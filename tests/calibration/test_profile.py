@@ -5,11 +5,11 @@ import pytest
 from chimera.calibration.fitting.contexts import fit_contexts
 from chimera.calibration.fitting.observations import Observations, observe
 from chimera.calibration.fitting.profile import Measurements, fit_profile
-from chimera.calibration.measuring.session import gradient_bytes
 from chimera.calibration.measuring.short_runs import calibration_schedules
 from chimera.pipeline.actions import Action, Kind, parse_action
-from chimera.pipeline.models.partition import Partition, cut
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedules import build
+from chimera.pipeline.setting import Setting
 from chimera.pipeline.timeline import Span, Timeline
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import Locality
@@ -25,9 +25,11 @@ def refit(
 ) -> Profile:
     """A profile fitted to simulated calibration runs of `machine`, with probes that are 20 % too fast."""
     observations = Observations()
+    cut = None if partition is None else Partition(partition)
+    setting = Setting.of(MLP_TINY, stages=stages, microbatch_size=4, partition=cut)
     for schedule in calibration_schedules(stages).values():
         timeline = simulate(schedule, machine, microbatch_size=4, partition=partition).timeline
-        observe(schedule, [timeline], gradient_bytes(MLP_TINY, cut(MLP_TINY, stages, partition)), observations)
+        observe(schedule, [timeline], setting.gradient_bytes(stages), observations)
     probes = rank_probes(
         machine,
         factor=0.8,

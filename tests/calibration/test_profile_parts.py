@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from chimera.calibration.fitting.observations import Observation, Observations, observe
 from chimera.calibration.fitting.profile import Measurements, fit_profile
 from chimera.calibration.measuring.probes import OverlapProbe, RankProbes
-from chimera.calibration.measuring.session import gradient_bytes
 from chimera.calibration.measuring.short_runs import calibration_schedules
 from chimera.pipeline.actions import Kind
 from chimera.pipeline.lowering.lower import lower
 from chimera.pipeline.models import layers
-from chimera.pipeline.models.partition import cut
+from chimera.pipeline.models.partition import Partition
 from chimera.pipeline.schedules import build
+from chimera.pipeline.setting import Setting
 from chimera.pipeline.timeline import Timeline
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.durations import Durations
@@ -201,7 +201,7 @@ def test_stages_sum_to_what_they_took_in_place_and_layers_share_it_as_alone(alon
     # All layers but first and last are alike and pooled, so a share depends on three numbers only
     probes = RankProbes(layers=tuple(layer_probe(index, [time], [time]) for index, time in enumerate(alone)))
     seen = Observations([Observation(0, Kind.F, "fresh", False, stage_ns, "ready", 0, turn=3)], tails=[0])
-    fitted, members = fit(probes, seen), cut(MLP_TINY, 2)[0]
+    fitted, members = fit(probes, seen), Partition.default(MLP_TINY, 2).ranges[0]
     times = [fitted.layers[index].costs[0].forward_ns for index in members]
     pooled = [alone[0] if index == 0 else median(alone[1:9]) for index in members]
     assert sum(times) == pytest.approx(stage_ns, abs=len(times))  # each is rounded
@@ -231,6 +231,8 @@ JITTERS = {
 def noisy_runs(jitter: Jitter, stages: int, partition: tuple[int, ...] | None, seed: int) -> Observations:
     """Thirty drawn iterations of each calibration run on the machine of the test."""
     observations = Observations()
+    cuts = None if partition is None else Partition(partition)
+    setting = Setting.of(MLP_TINY, stages=stages, microbatch_size=4, partition=cuts)
     for number, schedule in enumerate(calibration_schedules(stages).values()):
         machine = replace(MACHINE, jitter=jitter)
         workload = Workload(lower(schedule), machine, Durations(schedule, machine, 4, partition))
@@ -239,7 +241,7 @@ def noisy_runs(jitter: Jitter, stages: int, partition: tuple[int, ...] | None, s
         for row in rows:
             sample = drawn(workload, row)
             timelines.append(timeline_of(sample, engine.run(sample)))
-        observe(schedule, timelines, gradient_bytes(MLP_TINY, cut(MLP_TINY, stages, partition)), observations)
+        observe(schedule, timelines, setting.gradient_bytes(stages), observations)
     return observations
 
 

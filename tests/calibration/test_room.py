@@ -10,28 +10,32 @@ import pytest
 from chimera.executor.jobs import memory as room
 from chimera.executor.jobs.cases import Job
 from chimera.executor.jobs.memory import check_room, least_held
-from chimera.executor.training.train import Training, check_training
+from chimera.executor.training.train import check_training
 from chimera.pipeline.errors import InputError
+from chimera.pipeline.grid import Grid
 from chimera.pipeline.models import layers, model_config
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import build
+from chimera.pipeline.setting import Layout, Optimizer, Setting, Work
 
 PARAMETERS = sum(layer.parameters for layer in layers(model_config("mlp-tiny")))
 
 
-def asked(*schedules: Schedule, width: int = 1, **training: Any) -> tuple[Job, dict[str, Schedule]]:
+def asked(
+    *schedules: Schedule, width: int = 1, optimizer: Optimizer | None = None, precision: str = "float32"
+) -> tuple[Job, dict[str, Schedule]]:
     by_name = {item.name: item for item in schedules}
-    job = check_training(by_name, Training(**training), model="mlp-tiny", microbatch_size=4, width=width)
-    return job, by_name
+    work = Work(model_config("mlp-tiny"), precision, optimizer or Optimizer())
+    return check_training(by_name, Setting(work, Layout(Grid(2, width), 4))), by_name
 
 
 @pytest.mark.parametrize(
     ("training", "copies"),
     [
-        ({"optimizer": "adamw"}, 4),
-        ({"optimizer": "sgd"}, 2),
-        ({"optimizer": "sgd", "momentum": 0.9}, 3),
-        ({"dtype": "float64"}, 8),
+        ({"optimizer": Optimizer("adamw")}, 4),
+        ({"optimizer": Optimizer("sgd")}, 2),
+        ({"optimizer": Optimizer("sgd", momentum=0.9)}, 3),
+        ({"precision": "float64"}, 8),
     ],
 )
 def test_weights_gradients_and_moments_are_counted(training: dict[str, Any], copies: int) -> None:

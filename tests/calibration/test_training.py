@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from chimera.executor.training import train as training
-from chimera.executor.training.train import Training, train
+from chimera.executor.training.train import train
 from chimera.pipeline.errors import RunError
 from chimera.pipeline.schedules import build
+from chimera.pipeline.setting import Setting
 
 FINISHED = ("run.json", "timeline.json", "trace.json")
 
@@ -22,9 +23,7 @@ def run_in(folder: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..., 
     monkeypatch.setattr(training, "timelines", lambda *_: [])
     train(
         {"gpipe": build("gpipe", stages=2, microbatches=2)},
-        Training(steps=2),
-        model="mlp-tiny",
-        microbatch_size=1,
+        Setting.of("mlp-tiny", stages=2, microbatch_size=1, steps=2),
         output=folder,
     )
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,8 @@ from chimera.calibration.judging.validation import CaseError, Figures, Validatio
 from chimera.calibration.measuring.session import available_cores
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.models import layers, model_config
+from chimera.pipeline.models.partition import Partition
+from chimera.pipeline.setting import Setting
 from chimera.pipeline.timeline import Timeline
 from chimera.simulator import Profile, load_profile, save_profile
 from chimera.simulator.costs.profile import Jitter
@@ -85,14 +88,17 @@ def test_rounds_are_set_aside_by_their_calibration_runs_alone() -> None:
 
 
 def test_what_validation_cannot_do_is_said(tmp_path: Path) -> None:
-    size = {"model": "gpt-tiny", "microbatches": 2, "microbatch_size": 1, "output": tmp_path}
+    def _setting(**sizes: Any) -> Setting:
+        return Setting.of("gpt-tiny", microbatches=2, microbatch_size=1, **sizes)
+
+    uniform = Profile.uniform()
     with pytest.raises(InputError, match="ranks on") as refusal:
-        validate(["gpipe"], stages=available_cores(), width=2, **size)  # type: ignore[arg-type]
+        validate(["gpipe"], _setting(stages=available_cores(), width=2), output=tmp_path)
     assert "--compute paced" in refusal.value.remedy
     with pytest.raises(InputError, match="not told how long they take"):
-        validate(["gpipe"], stages=1, pace=Profile.uniform(), **size)  # type: ignore[arg-type]
+        validate(["gpipe"], _setting(stages=1), pace=uniform, output=tmp_path)
     with pytest.raises(InputError, match="not the layers of a model"):
-        validate(["gpipe"], stages=1, compute="paced", pace=Profile.uniform(), **size)  # type: ignore[arg-type]
+        validate(["gpipe"], _setting(stages=1, compute="paced"), pace=uniform, output=tmp_path)
 
 
 @pytest.mark.multiprocess
@@ -106,10 +112,7 @@ def test_the_loop_closes_on_this_machine(tmp_path: Path) -> None:
     """
     found = validate(
         ["gpipe", "dapple", "chimera"],
-        model="gpt-tiny",
-        stages=2,
-        microbatches=4,
-        microbatch_size=2,
+        Setting.of("gpt-tiny", stages=2, microbatches=4, microbatch_size=2),
         output=tmp_path,
         budget_s=4,
     )
@@ -127,17 +130,9 @@ def test_the_loop_closes_on_this_machine(tmp_path: Path) -> None:
 @pytest.mark.timing
 def test_the_loop_closes_for_unequal_stages(tmp_path: Path) -> None:
     """Weights are most of this model's memory, so the peaks say which layers each side took to be where."""
-    names, counts = ["gpipe", "dapple"], (1, len(layers(model_config("mlp-tiny"))) - 1)
-    found = validate(
-        names,
-        model="mlp-tiny",
-        stages=2,
-        microbatches=4,
-        microbatch_size=2,
-        output=tmp_path,
-        budget_s=3,
-        partition=",".join(map(str, counts)),
-    )
+    uneven = Partition((1, len(layers(model_config("mlp-tiny"))) - 1))
+    setting = Setting.of("mlp-tiny", stages=2, microbatches=4, microbatch_size=2, partition=uneven)
+    found = validate(["gpipe", "dapple"], setting, output=tmp_path, budget_s=3)
     assert found.gradients_match_reference
     for case in found.cases:
         first, second = case.measured.peak_memory_bytes
@@ -153,12 +148,7 @@ def test_the_loop_closes_for_two_copies_of_a_pipeline(stages: int, compute: str,
     names = ["dapple", "chimera"] if stages > 1 else ["gpipe"]
     found = validate(
         names,
-        model="gpt-tiny",
-        stages=stages,
-        microbatches=4,
-        microbatch_size=2,
-        width=2,
-        compute=compute,
+        Setting.of("gpt-tiny", stages=stages, microbatches=4, microbatch_size=2, width=2, compute=compute),
         output=tmp_path,
         budget_s=4,
     )

@@ -21,8 +21,15 @@ from chimera.pipeline.models import GPT, layers
 from chimera.pipeline.rules import peer_of
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import build, catalogue
+from chimera.pipeline.setting import Setting
 
 MODEL = GPT("gpt", blocks=6, hidden=16, heads=2, sequence=8, vocabulary=32)
+
+
+def setting(microbatch_size: int, width: int = 1) -> Setting:
+    return Setting.of(MODEL, stages=1, microbatch_size=microbatch_size, width=width)
+
+
 PARAMETERS = sum(
     parameter.numel()
     for layer in build_layers(MODEL, range(len(layers(MODEL))), seed=0, dtype=torch.float32)
@@ -33,7 +40,7 @@ PARAMETERS = sum(
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_every_microbatch_crosses_every_boundary_twice_in_every_copy(width: int) -> None:
-    found = dry_run(build("chimera", stages=4, microbatches=8), MODEL, microbatch_size=3, width=width)
+    found = dry_run(build("chimera", stages=4, microbatches=8), setting(3, width))
     # N = 8 micro-batches, D - 1 = 3 boundaries, there and back; B x sequence x hidden floats of 4 bytes each
     assert sum(rank.sent for rank in found.ranks) == width * 2 * 8 * 3
     assert {rank.sent_bytes for rank in found.ranks} == {rank.sent * 3 * 8 * 16 * 4 for rank in found.ranks}
@@ -41,7 +48,7 @@ def test_every_microbatch_crosses_every_boundary_twice_in_every_copy(width: int)
 
 
 def test_chimera_holds_two_replicas_whose_stages_are_all_reduced_in_pairs() -> None:
-    found = dry_run(build("chimera", stages=4, microbatches=4), MODEL, microbatch_size=1)
+    found = dry_run(build("chimera", stages=4, microbatches=4), setting(1))
     assert sum(rank.parameters for rank in found.ranks) == 2 * PARAMETERS
     assert all(rank.all_reduces == 2 and rank.all_reduced_bytes == 4 * rank.parameters for rank in found.ranks)
     assert found.groups == 5  # of devices 0 and 3, of 1 and 2, of all; of all for the messages of each direction
@@ -55,7 +62,7 @@ def test_every_schedule_walks_through_every_rank(batched: bool) -> None:
         for microbatches in (4, 8):
             try:
                 schedule = build(name, stages=4, microbatches=microbatches)
-                walked.append(dry_run(schedule, MODEL, microbatch_size=2, batched=batched).schedule)
+                walked.append(dry_run(schedule, setting(2), batched=batched).schedule)
             except InputError:
                 continue  # not admissible, or more stages than the model has layers
     assert set(walked) == set(names)
@@ -76,7 +83,7 @@ def test_messages_that_stand_together_and_have_one_peer_and_direction_go_out_in_
         sum(channel is not None for channel, _ in groupby(_channel(step, schedule) for step in row))
         for row in plan.actions
     ]
-    found = dry_run(schedule, MODEL, microbatch_size=1, batched=True)
+    found = dry_run(schedule, setting(1), batched=True)
     assert [rank.batches for rank in found.ranks] == groups
     assert sum(groups) < sum(rank.sent + rank.received for rank in found.ranks)
 
@@ -109,5 +116,5 @@ def test_a_message_of_another_size_is_named() -> None:
 
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    dry_run(build("dapple", stages=2, microbatches=2), MODEL, microbatch_size=1)
+    dry_run(build("dapple", stages=2, microbatches=2), setting(1))
     assert list(tmp_path.iterdir()) == []

@@ -81,6 +81,7 @@ def test_nodes_are_filled_in_the_order_of_ranks() -> None:
 def test_ranks_left_over_have_no_place() -> None:
     grid = Grid.of_ranks(3, 8)
     assert (grid.width, grid.gpus) == (2, 6)
+    assert (Grid.holding(3, 8).width, Grid.holding(3, 9).width) == (3, 3)
     with pytest.raises(IndexError, match="rank 6 has no place"):
         grid.place_of(6)
     with pytest.raises(IndexError, match="copy 2"):

@@ -9,6 +9,7 @@ from typing import Any
 import torch.distributed as dist
 
 from chimera.executor.ranks.context import RankContext
+from chimera.pipeline.grid import Grid
 
 
 def join_group(context: RankContext, size: int) -> Any:
@@ -16,6 +17,6 @@ def join_group(context: RankContext, size: int) -> Any:
 
     Collective: every rank takes part in making every group.
     """
-    stride = context.ranks // size
-    groups = [dist.new_group(list(range(first, stride * size, stride))) for first in range(stride)]
-    return groups[context.rank % stride] if context.rank < stride * size else None
+    grid = Grid(context.ranks // size, size)
+    groups = [dist.new_group(list(grid.ranks_of([device]))) for device in range(grid.devices)]
+    return groups[grid.place_of(context.rank).device] if context.rank in grid.ranks else None

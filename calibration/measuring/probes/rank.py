@@ -20,8 +20,9 @@ from chimera.calibration.measuring.probes.overlap import OverlapProbe, measure_o
 from chimera.executor.jobs.job import run_job
 from chimera.executor.ranks.clock import Clock, make_clock
 from chimera.executor.ranks.context import RankContext
+from chimera.pipeline.grid import Grid
 from chimera.pipeline.models import ModelConfig, layers, model_config
-from chimera.pipeline.models.partition import explicit
+from chimera.pipeline.models.partition import Partition
 
 _PASSES = 4
 
@@ -85,9 +86,10 @@ def _probe_layers(
     context: RankContext, clock: Clock, payload: Mapping[str, Any], config: ModelConfig
 ) -> tuple[LayerProbe, ...]:
     """The layers of this rank's stages, all ranks measuring at the same time."""
-    cuts = explicit(payload["layers_per_stage"], len(layers(config)))
+    cuts = Partition.covering(payload["layers_per_stage"], len(layers(config))).ranges
     devices = min(len(cuts), context.ranks)
-    mine = [index for stage, cut in enumerate(cuts) if stage % devices == context.rank % devices for index in cut]
+    device = Grid.holding(devices, context.ranks).place_of(context.rank).device
+    mine = [index for stage, cut in enumerate(cuts) if stage % devices == device for index in cut]
     seconds = payload["probe_seconds"] / max(_PASSES * len(mine), 1)
     times = {index: LayerTimes([], []) for index in mine}
     memory: dict[int, LayerMemory] = {}

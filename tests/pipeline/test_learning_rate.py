@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chimera.executor.jobs.learning_rate import DECAYS, LearningRate
 from chimera.pipeline.errors import InputError, UnknownNameError
+from chimera.pipeline.learning_rate import DECAYS, LearningRate
 
 
 def test_a_constant_rate_is_the_same_at_every_step() -> None:
