@@ -34,7 +34,7 @@ from chimera.pipeline.timeline import Timeline
 from chimera.simulator import Prediction, Profile, simulate
 
 _SAMPLES = 401
-"""draws of an iteration: the ends of a 90 % interval of a hundred of them alone are off by enough to lose 3 iterations of 100"""
+"""draws of an iteration: a 90 % interval of a hundred of them alone is off by enough to lose 3 iterations of 100"""
 _GRADIENT_TOLERANCE = 1e-10
 _PACE_SHARE = 0.3
 
@@ -43,7 +43,7 @@ def validate(
     names: Sequence[str | Schedule],
     setting: Setting,
     *,
-    output: Path,
+    output: str | Path,
     tolerance: float = 0.05,
     budget_s: float = 20.0,
     pace: Profile | None = None,
@@ -59,6 +59,7 @@ def validate(
     the same. Raises
     InputError for a setting that does not fit, also for more ranks than cores, RunError when a rank fails.
     """
+    output = Path(output)
     schedules, setting = check_validation(names, setting, budget_s=budget_s, pace=pace)
     if setting.run.compute == "real":
         require_cores(setting.layout.over(schedules.values()).grid.gpus)

@@ -107,7 +107,7 @@ def run(
     schedule: Schedule,
     setting: Setting,
     *,
-    output: Path,
+    output: str | Path,
     paces: Paces | None = None,
     deadline_s: float = DEADLINE_S,
     on_step: OnStep | None = None,
@@ -118,6 +118,7 @@ def run(
     each rank left in ranks/. With `paces` stages sleep for so long instead of
     computing, and there is no loss. Raises as `chimera.executor.training.train.train` does.
     """
+    output = Path(output)
     by_name = {schedule.name: schedule}
     trained = train(by_name, setting, output=output, paces=paces, deadline_s=deadline_s, on_step=on_step)
     (result,) = _results(by_name, setting, *trained, paced=paces is not None).values()
@@ -135,7 +136,7 @@ def run_several(
     schedules: Sequence[Schedule],
     setting: Setting,
     *,
-    output: Path,
+    output: str | Path,
     deadline_s: float = DEADLINE_S,
     on_step: OnStep | None = None,
 ) -> dict[str, RunResult]:
@@ -144,6 +145,7 @@ def run_several(
     runs.json, losses.csv and losses.json, trace.json, and the typical iteration of each in
     timelines/NAME.json. Raises as `chimera.executor.training.train.train` does.
     """
+    output = Path(output)
     by_name = {schedule.name: schedule for schedule in schedules}
     trained = train(by_name, setting, output=output, deadline_s=deadline_s, on_step=on_step)
     results = _results(by_name, setting, *trained)
