@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo   set up .venv and close the loop on this machine's CPU: calibrate, predict, run, compare"
-	@echo "make test   set up what tests need and run all of them, with ruff, mypy and the import contracts"
+	@echo "make test   set up what tests need and run all of them, with ruff, mypy and the import contracts;"
+	@echo "            with ALL=1 at every size and with every random example, as CI does (default: a diagonal, a tenth)"
 	@echo "make slurm  install SLURM with apt-get (root only), so that \`make test\` tries jobs on a virtual cluster"
 	@echo "make clean  remove .venv and everything generated"
 
@@ -28,6 +29,7 @@ demo: $(VENV)/.demo-installed
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -35,6 +37,7 @@ slurm:
 	scripts/slurm-cluster install
 
 test: lint
+	@# ALL=1 reaches the tests through the environment (tests/sizes.py).
 	@# Side by side what can be (a file stays with its worker, long ones first); what is timed has the cores for itself.
 	$(BIN)/python -m pytest -n 2 tests/pipeline tests/simulator
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not timing" tests/*.py tests/cli tests/executor tests/calibration

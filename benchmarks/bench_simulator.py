@@ -16,9 +16,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.command_tables import compare_table, startup_table
 from benchmarks.goals import goal_table
 from benchmarks.setting import Section
-from benchmarks.simulator_tables import compiled_table, engine_table, large_table, startup_table
+from benchmarks.simulator_tables import compiled_table, engine_table, large_table
 from benchmarks.torch_table import torch_table
 from chimera.pipeline.errors import InputError
 from chimera.pipeline.files.atomic_file import write_text
@@ -38,6 +39,7 @@ def report(rounds: int, *, quick: bool = False) -> dict[str, Section]:
         "The compiled engine, its graph built": compiled_table(sizes, 16 if quick else 1000, min(rounds, 3)),
         "Beside torch's dry run": torch_table(sizes[-1:] if quick else (sizes[0], sizes[-1]), rounds),
         "Very large schedules, generation included": large_table(largest, min(rounds, 3)),
+        "Comparing the whole catalogue": compare_table(QUICK[-1] if quick else (64, 512), min(rounds, 3)),
         "Starting the command": startup_table(rounds),
     }
     goals = [goal for section in found.values() for goal in section.goals]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["compiled_table", "engine_table", "large_table", "startup_table"]
+__all__ = ["compiled_table", "engine_table", "large_table"]
 
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import perf_counter
 
 import numpy as np
 
@@ -22,14 +19,15 @@ from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.durations import Durations
 from chimera.simulator.draws.sampling import draw
 from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
-from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.engines.direct import engine as direct
+from chimera.simulator.engines.reference import device as reference
 from chimera.simulator.memory.events import memory_peaks
 from chimera.simulator.predicting.predicted_timeline import predicted_timeline
 from chimera.simulator.workload.workload import Workload
 
 
 def engine_table(sizes: Sequence[Size], rounds: int) -> Section:
-    """Chimera through the SimPy engine, part by part and whole."""
+    """Chimera through the engine of events that answers by default, part by part and whole; the reference beside it."""
     rows: list[list[str]] = []
     goals: list[Goal] = []
     costs: list[Seconds] = []
@@ -64,6 +62,7 @@ _ENGINE_HEAD = (
     "lowering",
     "resolving costs",
     "SimPy events",
+    "the same by the reference engine",
     "peak memory",
     "metrics",
     "`simulate(plan)`; per action",
@@ -76,12 +75,13 @@ def _parts(plan: Plan) -> dict[str, Callable[[], object]]:
     """The parts of a prediction in their order, each by itself."""
     schedule = plan.schedule
     workload = Workload(plan, PROFILE, Durations(schedule, PROFILE))
-    times = reference.run(workload)
+    times = direct.run(workload)
     found = predicted_timeline(workload, times)
     return {
         "lower": partial(lower, schedule),
         "resolve": partial(anew, lambda: Workload(plan, PROFILE, Durations(schedule, PROFILE))),
-        "events": partial(reference.run, workload),
+        "events": partial(direct.run, workload),
+        "reference": partial(reference.run, workload),
         "memory": partial(memory_peaks, workload, times),
         "metrics": partial(found.metrics, schedule.microbatches),
     }
@@ -169,23 +169,3 @@ def large_table(size: Size, rounds: int) -> Section:
         rows += [[name, f"{stages}, {microbatches}", kind, shown(seconds, digits=2)] for name, seconds in found.items()]
         goals += [Goal(f"{name}, {kind}, D={stages} N={microbatches}", 5, "s", each) for name, each in found.items()]
     return Section(table(("schedule", "D, N", "costs", "seconds"), rows), goals)
-
-
-def startup_table(rounds: int) -> Section:
-    """Wall time of whole processes."""
-    commands = {
-        "chimera --help": ["--help"],
-        "chimera simulate": ["simulate", "dapple", "--stages=4", "--microbatches=8", "--forward=1ms", "--backward=2ms"],
-    }
-    found: dict[str, Seconds] = {name: [] for name in commands}
-    for _ in range(rounds):
-        for name, arguments in commands.items():
-            begin = perf_counter()
-            subprocess.run(
-                [sys.executable, "-c", "from chimera.cli import main; main()", *arguments],
-                check=True,
-                capture_output=True,
-            )
-            found[name].append(perf_counter() - begin)
-    rows = [[name, shown(seconds, digits=2)] for name, seconds in found.items()]
-    return Section(table(("command", "seconds of wall time"), rows), [])

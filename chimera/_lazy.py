@@ -10,7 +10,7 @@ from typing import Any
 
 
 def attribute_getter(face: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a module whose names live elsewhere: `homes` maps a module to its names, blanks between them."""
+    """The `__getattr__` of a module whose names live elsewhere: `homes` maps a module to its names, between blanks."""
     where = {name: module for module, names in homes.items() for name in names.split()}
 
     def _getattr(name: str) -> Any:

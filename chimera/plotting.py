@@ -1,4 +1,4 @@
-"""One picture of whatever the rooms give back: `plot(value)` in a notebook, `plot(value, "chimera.png")` in a script."""
+"""One picture of whatever the rooms give back: `plot(value)` in notebooks, `plot(value, "chimera.png")` in scripts."""
 
 from __future__ import annotations
 

@@ -99,5 +99,6 @@ def _print(profile: Profile, title: str) -> None:
     print_table(title, ("layer", "forward", "backward", "activations"), rows)
     link = profile.links["local"]
     print(
-        f"message {format_ns(link.latency_ns)} + {link.bandwidth_text}; dispatch {format_ns(profile.overheads.dispatch_ns)}"
+        f"message {format_ns(link.latency_ns)} + {link.bandwidth_text}; "
+        f"dispatch {format_ns(profile.overheads.dispatch_ns)}"
     )

@@ -20,7 +20,7 @@ def checking() -> bool:
 
 
 def checked() -> None:
-    """Called by a command when nothing is left to refuse but what this machine lacks; comes back if it is to run here."""
+    """Called by a command when nothing is left to refuse but what this machine lacks; returns if it is to run here."""
     if _checking.get():
         raise _CheckedError
 

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 HELP = """Run schedules for real on torch.distributed: timelines, losses, accuracy, memory.
 
 Several are trained in turns from the same weights on the same data. A run with --checkpoint-every that was cut short
-goes on with --resume. With --compute paced the stages sleep for the given costs instead of computing, while messages, order and the
+goes on with --resume. With --compute paced the stages sleep for the given costs instead of computing, while messages, \
+order and the
 memory of activations stay real: for more ranks than cores. Such a run is labelled so and has no losses.
 
 Examples:
@@ -44,9 +45,11 @@ Examples:
 
     chimera run dapple --model gpt-tiny --stages 2 --microbatches 8 --microbatch-size 4 --steps 50 --output out/run
 
-    chimera run chimera gpipe dapple data-parallel --model cnn-tiny --data digits --stages 2 --microbatches 4 --microbatch-size 16 --steps 150 --output out/four
+    chimera run chimera gpipe dapple data-parallel --model cnn-tiny --data digits --stages 2 --microbatches 4 \
+--microbatch-size 16 --steps 150 --output out/four
 
-    chimera run chimera --model gpt-tiny --stages 2 --microbatches 4 --steps 500 --decay cosine --clip-norm 1 --checkpoint-every 100
+    chimera run chimera --model gpt-tiny --stages 2 --microbatches 4 --steps 500 --decay cosine --clip-norm 1 \
+--checkpoint-every 100
 
     chimera run chimera --model gpt-tiny --stages 4 --microbatches 4 --compute paced --forward 20ms --backward 40ms
 

@@ -112,7 +112,8 @@ def _submitted(job: Job | None, tasks: list[Task], folder: Path, *, wait: bool, 
     left_out = len(tasks) - len(job.started)
     done = f", {left_out} done before and left out" if left_out else ""
     note(
-        f"submitted: job {job.number}, {len(job.started)} task(s) of up to {max(task.ranks for task in tasks)} ranks{done}"
+        f"submitted: job {job.number}, {len(job.started)} task(s) "
+        f"of up to {max(task.ranks for task in tasks)} ranks{done}"
     )
     note(f"next: chimera slurm status {folder}")
     if wait:

@@ -108,7 +108,8 @@ def command(
         return 0
     _report(verdict, output, as_json=as_json)
     note(
-        f"next: open {output / 'trace.json'} in Perfetto; chimera compare --stages {stages} --microbatches {microbatches} "
+        f"next: open {output / 'trace.json'} in Perfetto; "
+        f"chimera compare --stages {stages} --microbatches {microbatches} "
         f"--profile {output / 'profile.json'}"
     )
     return 0 if verdict.passed and not verdict.too_noisy else 1
@@ -148,7 +149,8 @@ def _print(verdict: Validation) -> None:
                 f"{error.iteration:+.1%}",
                 f"{case.predicted.bubble_ratio:.1%} / {case.measured.bubble_ratio:.1%}",
                 f"{error.bubble_ratio_points:+.1f}",
-                f"{format_bytes(max(case.predicted.peak_memory_bytes))} / {format_bytes(max(case.measured.peak_memory_bytes))}",
+                f"{format_bytes(max(case.predicted.peak_memory_bytes))} / "
+                f"{format_bytes(max(case.measured.peak_memory_bytes))}",
                 f"{error.peak_memory:+.1%}",
                 f"{case.iterations} (-{case.set_aside})",
             )
@@ -163,13 +165,15 @@ def _print(verdict: Validation) -> None:
                 format_ns((side.steady_iteration_s or 0) * 1e9) for side in (case.predicted, case.measured)
             )
             print(
-                f"{case.schedule} while its pipeline is full: {predicted} an iteration, measured {measured} ({steady:+.1%})"
+                f"{case.schedule} while its pipeline is full: "
+                f"{predicted} an iteration, measured {measured} ({steady:+.1%})"
             )
     summary = verdict.summary
     print(
         f"mean error {summary.mean_abs_error_iteration:.1%}, worst {summary.worst_abs_error_iteration:.1%}; "
         f"repeat noise {verdict.repeat_noise:.1%}; drift {verdict.drift:+.1%}; "
-        f"ranking {'agrees' if summary.ranking_agrees else 'DISAGREES'}; gradients within {verdict.max_gradient_difference:.0e}"
+        f"ranking {'agrees' if summary.ranking_agrees else 'DISAGREES'}; "
+        f"gradients within {verdict.max_gradient_difference:.0e}"
     )
     inside, iterations = (
         sum(getattr(case, name) for case in verdict.cases) for name in ("inside_interval", "iterations")

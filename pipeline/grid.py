@@ -126,5 +126,8 @@ def node_of(rank: int, devices_per_node: int | None) -> int:
 
 
 def aligned(devices: int, devices_per_node: int | None) -> bool:
-    """Whether copies of so many devices, side by side, all stand on nodes in the same way: whole copies fill a node, or whole nodes a copy."""
+    """Whether copies of so many devices, side by side, all stand on nodes in the same way.
+
+    Whole copies fill a node, or whole nodes a copy.
+    """
     return devices_per_node is None or devices_per_node % devices == 0 or devices % devices_per_node == 0

@@ -113,13 +113,13 @@ def receive_of(send: Action) -> Action:
 
 
 def channel_of(step: Step, schedule: Schedule) -> tuple[int, int]:
-    """(peer, replica) of a SEND or RECV: messages with one of them share a communicator, those of two replicas never do."""
+    """(peer, replica) of a SEND or RECV: messages with one of them share a communicator, two replicas never do."""
     assert isinstance(step, Action)
     return peer_of(step, schedule), schedule.replica_of[step.microbatch]
 
 
 def batch_end(position: int, length: int, channel_at: Callable[[int], object | None]) -> int:
-    """Where the batch that begins with the message at `position` of a row of so many actions ends: before the first that is not its.
+    """Where the batch that begins with the message at `position` of a row ends: before the first that is not its.
 
     A batch is a maximal run of adjacent SENDs and RECVs of one channel; `channel_at(place)` is that of
     the message at `place` (see `channel_of`), None where something else stands.

@@ -30,7 +30,7 @@ def facts_table(title: str, record: Record) -> str:
 
 
 def records_table(title: str, records: Sequence[Record], total: int | None = None) -> str:
-    """HTML: a row for each of the first records, a column for each fact known of any; says how many of `total` are left out."""
+    """HTML: a row for each of the first records, a column for each fact known of any; how many of `total` it lacks."""
     shown = records[:_MOST_ROWS]
     names = list(dict.fromkeys(name for record in shown for name, fact in record.items() if fact is not None))
     rows = [_row("th", names)] if shown else []

@@ -42,7 +42,7 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_bandwidth(text: str) -> float:
-    """Bytes per second of a bandwidth such as `10GB/s`, `800MiB/s` or `100Gbit/s`; raises InputError as `parse_ns` does.
+    """Bytes per second of a bandwidth such as `10GB/s`, `800MiB/s`, `100Gbit/s`; raises InputError as `parse_ns` does.
 
     A bandwidth of zero is refused too: nothing would ever arrive.
     """

@@ -27,9 +27,15 @@ def variants(name: str, devices: int) -> list[dict[str, Option]]:
 
 
 def admitted(name: str, devices: int, counts: range | list[int]) -> Iterator[Schedule]:
-    """All schedules of a name at this depth; what the generator refuses, it refuses with a remedy."""
-    for options in variants(name, devices):
-        for microbatches in counts:
+    """The schedules of a name at this depth; what the generator refuses, it refuses with a remedy.
+
+    Every count with every variant where everything is tried (see `tests.sizes`), else the diagonal: every count with
+    one variant, at each depth with another.
+    """
+    choices = variants(name, devices)
+    for number, microbatches in enumerate(counts):
+        turn = (devices + number) % max(len(choices), 1)
+        for options in choices if ALL else choices[turn : turn + 1]:
             try:
                 yield build(name, stages=devices, microbatches=microbatches, **options)
             except InputError as refusal:

@@ -1,13 +1,12 @@
-"""Machines invented for tests: profiles whose every cost is known, and what they would show to a calibration."""
+"""Machines invented for tests: profiles whose every cost is known."""
 
 from __future__ import annotations
 
-__all__ = ["MLP_TINY", "MS", "layer_machine", "layer_probe", "rank_probes", "stage_machine"]
+__all__ = ["MLP_TINY", "MS", "layer_machine", "stage_machine"]
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from chimera.calibration.measuring.probes import AllReduceProbe, LayerProbe, MessageProbe, OverlapProbe, RankProbes
 from chimera.pipeline.models import config_dict, layers, model_config
 from chimera.simulator.costs.profile import LayerCost, LinkCost, OptimizerCost, Overheads, Profile, SizeCost
 
@@ -25,7 +24,6 @@ def stage_machine(
     name: str = "invented",
     size: Mapping[str, Any] | None = None,
     parameters: int = 0,
-    per_stage: bool = True,
     **settings: Any,
 ) -> Profile:
     """A machine on which every stage costs the same: `split_ns` are the two halves of a split backward.
@@ -35,7 +33,7 @@ def stage_machine(
     backward_input_ns, backward_weight_ns = split_ns or (None, None)
     cost = SizeCost(1, forward_ns, backward_ns, backward_input_ns, backward_weight_ns, **(size or {}))
     layer = LayerCost("stage", (cost,), parameters=parameters, parameter_bytes=4 * parameters)
-    return Profile(name, (layer,), per_stage=per_stage, **settings)
+    return Profile(name, (layer,), per_stage=True, **settings)
 
 
 def layer_machine(**settings: Any) -> Profile:
@@ -56,39 +54,3 @@ def layer_machine(**settings: Any) -> Profile:
         "optimizer": OptimizerCost(ns_per_parameter=2.0),
     }
     return Profile("invented", stack, model=config_dict(MLP_TINY), **(usual | settings))
-
-
-def layer_probe(index: int, forward_ns: Iterable[int], backward_ns: Iterable[int], output_bytes: int = 0) -> LayerProbe:
-    """Times of one layer alone; it keeps nothing and needs no workspace."""
-    return LayerProbe(index, tuple(forward_ns), tuple(backward_ns), 0, output_bytes, 0, 0)
-
-
-def rank_probes(
-    machine: Profile | None = None,
-    *,
-    factor: float = 1.0,
-    messages: Mapping[int, Sequence[int]] | None = None,
-    all_reduces: Mapping[int, Mapping[int, Sequence[int]]] | None = None,
-    overlaps: Iterable[OverlapProbe] = (),
-) -> RankProbes:
-    """What one rank would measure: layers of `machine`, times a factor; messages by bytes, all-reduces by ranks and bytes."""
-    stack = () if machine is None else machine.layers
-    costs = [layer.costs[0] for layer in stack]
-    return RankProbes(
-        tuple(
-            layer_probe(
-                index,
-                [round(factor * cost.forward_ns)] * 5,
-                [round(factor * (cost.backward_ns or 0))] * 5,
-                cost.boundary_bytes,
-            )
-            for index, cost in enumerate(costs)
-        ),
-        tuple(MessageProbe(size, tuple(times)) for size, times in (messages or {}).items()),
-        tuple(
-            AllReduceProbe(ranks, size, tuple(times))
-            for ranks, table in (all_reduces or {}).items()
-            for size, times in table.items()
-        ),
-        tuple(overlaps),
-    )

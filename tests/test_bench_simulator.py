@@ -26,7 +26,7 @@ def test_the_command_prints_every_table_and_puts_them_into_the_page(
     assert printed.strip() in page.read_text() and page.read_text().startswith(PAGE.read_text()[:1000])
     assert "load average" in printed.splitlines()[0]
     tables = [section.splitlines() for section in printed.split("### ")[1:]]
-    assert len(tables) == 6 and tables[0][0] == "Goals"
+    assert len(tables) == 7 and tables[0][0] == "Goals"
     for title, _, head, _, *rows in tables:
         assert title and rows
         assert all(row.count("|") == head.count("|") for row in rows if row)

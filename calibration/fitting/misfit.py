@@ -34,7 +34,7 @@ class CalibrationRun:
 
     @property
     def shows(self) -> set[str]:
-        """What not every schedule shows: kinds of computations, recomputation, and all-reduces over so many replicas."""
+        """What not every schedule shows: kinds of computations, recomputation, all-reduces over so many replicas."""
         kinds: set[str] = {part.kind for row in self.schedule.actions for action in row for part in action.parts}
         recomputing = {"recomputation"} if self.schedule.recompute else set()
         return kinds | recomputing | {f"all-reduce over {self.schedule.replicas}"}

@@ -34,7 +34,7 @@ from chimera.pipeline.timeline import Timeline
 from chimera.simulator import Prediction, Profile, simulate
 
 _SAMPLES = 401
-"""draws of an iteration: the ends of a 90 % interval of a hundred of them alone are off by enough to lose 3 iterations of 100"""
+"""draws of an iteration: a 90 % interval of a hundred of them alone is off by enough to lose 3 iterations of 100"""
 _GRADIENT_TOLERANCE = 1e-10
 _PACE_SHARE = 0.3
 
@@ -55,8 +55,9 @@ def validate(
     The ranks run calibration and judged iterations in turns for about `budget_s` seconds, on all
     copies of the pipeline. With compute "paced", for more ranks than cores, every stage sleeps for
     the costs of `pace`, or of a calibration on as many ranks as there are cores; messages,
-    all-reduces, order and memory are real. Calibration and judged runs are cut alike where the number of stages is the same. Raises
-    InputError for a setting that does not fit, also for more ranks than cores, RunError when a rank fails.
+    all-reduces, order and memory are real. Calibration and judged runs are cut alike where the number of stages
+    is the same. Raises InputError for a setting that does not fit, also for more ranks than cores, RunError when
+    a rank fails.
     """
     schedules, setting = check_validation(names, setting, budget_s=budget_s, pace=pace)
     if setting.run.compute == "real":

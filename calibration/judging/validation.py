@@ -229,7 +229,7 @@ class Validation:
 
     @property
     def too_noisy(self) -> bool:
-        """Whether measurements, or predictions of the calibration's own runs, are less certain than the tolerance asks for."""
+        """Whether measurements, or predictions of the calibration's own runs, are less certain than the tolerance."""
         return max(self.repeat_noise, self.calibration_error) > self.tolerance
 
     @property

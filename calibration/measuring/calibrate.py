@@ -20,8 +20,9 @@ _PIPELINED_SHARE = 0.6
 def calibrate(setting: Setting, *, budget_s: float, output: Path, on_progress: OnProgress | None = None) -> Profile:
     """Measures layers, messages, all-reduces, optimizer, dispatch and memory, co-running on all ranks.
 
-    The model is cut into as many stages as the setting has devices. `output` is a folder for what the ranks write. About `budget_s` seconds of measuring, start-up
-    aside. Raises InputError for a setting that does not fit, also for more ranks than cores, RunError when a rank fails.
+    The model is cut into as many stages as the setting has devices. `output` is a folder for what the ranks
+    write. About `budget_s` seconds of measuring, start-up aside. Raises InputError for a setting that does not
+    fit, also for more ranks than cores, RunError when a rank fails.
     """
     config = SessionConfig(check_calibration(setting, budget_s), budget_s, output)
     require_cores(setting.ranks)
@@ -29,7 +30,7 @@ def calibrate(setting: Setting, *, budget_s: float, output: Path, on_progress: O
 
 
 def check_calibration(setting: Setting, budget_s: float) -> Setting:
-    """The setting with its data named; raises InputError for all that can be known without this machine's cores and folders."""
+    """The setting with its data named; InputError for what is wrong whatever this machine's cores and folders."""
     device = setting.run.device
     if device != "cpu":
         raise InputError(f"device {device!r}", "calibration has only ever run on the CPU", "use --device cpu")

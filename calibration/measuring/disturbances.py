@@ -26,7 +26,7 @@ class Kept:
 def keep_undisturbed(
     results: Sequence[Mapping[str, Any]], labels: Collection[str], calibration: Collection[str]
 ) -> dict[str, Kept]:
-    """What `chimera.calibration.judging.statistics.DISTURBANCE_RULE` leaves of each case; `results[rank]` as `run_job` returned.
+    """What `judging.statistics.DISTURBANCE_RULE` leaves of each case; `results[rank]` as `run_job` returned.
 
     No case has a say in which of its own rounds count, calibration runs neither: chosen by their own
     duration they would lack the slow iterations that judged runs have. Raises InputError where nothing is left.

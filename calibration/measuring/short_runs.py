@@ -14,7 +14,7 @@ _RECOMPUTING = "recomputing"
 
 
 def calibration_schedules(stages: int, judged: Iterable[Schedule] = ()) -> dict[str, Schedule]:
-    """The short pipelined runs: GPipe and DAPPLE with D+1 micro-batches, but 5 at least, and, for even D, Chimera with 2D, or 3D.
+    """The short pipelined runs: GPipe and DAPPLE, N = D+1 but 5 at least, and, for even D, Chimera with N = 2D or 3D.
 
     Fewer than 5 (for Chimera 3 a stage and device) would show cold computations only.
     GPipe shows computations on memory not used for long, DAPPLE those on memory just freed, Chimera

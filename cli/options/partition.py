@@ -39,7 +39,7 @@ def layers_per_stage(
 def partitions(
     text: str | None, schedules: Iterable[Schedule], *, model: str, profile: Profile | None = None
 ) -> tuple[Partition, ...]:
-    """The partitions that --partition means, one for each number of stages among the schedules; none where it is not given."""
+    """The partitions that --partition means, one for each number of stages; none where it is not given."""
     if text is None:
         return ()
     costs = _costs(text, model, profile)

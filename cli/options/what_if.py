@@ -34,7 +34,8 @@ class WhatIfOptions:
         typer.Option(
             "--slow-link",
             metavar="A-B=FACTOR",
-            help="What if the link between two devices were FACTOR times as slow, for messages and all-reduces; repeatable.",
+            help="What if the link between two devices were FACTOR times as slow, for messages and all-reduces; "
+            "repeatable.",
         ),
     ] = field(default_factory=list)
     faster_network: Annotated[

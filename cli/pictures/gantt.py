@@ -53,4 +53,5 @@ def _name_devices(axes: Axes, devices: int, row: float) -> None:
 def _figures(timeline: Timeline) -> str:
     metrics = measure(timeline)
     unit, size = time_unit(metrics.iteration_ns)
-    return f"{timeline.source}: iteration {metrics.iteration_ns / size:.4g} {unit}, bubble ratio {metrics.bubble_ratio:.1%}"
+    iteration = f"{metrics.iteration_ns / size:.4g} {unit}"
+    return f"{timeline.source}: iteration {iteration}, bubble ratio {metrics.bubble_ratio:.1%}"

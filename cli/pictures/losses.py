@@ -17,7 +17,7 @@ _DASHES = ("-", (0, (6, 2)), (0, (2, 2)), (0, (1, 3)))
 
 
 def draw_losses(losses: Mapping[str, Sequence[float]], path: str | Path, *, title: str, caption: str) -> Path:
-    """Draws the curves, thinner and more broken one after the other so that equal ones stay visible; returns the path."""
+    """Draws curves, each thinner and more broken than the last, so that equal ones can be seen; returns the path."""
     figure = new_figure(_WIDTH, _HEIGHT)
     axes = figure.add_subplot()
     handles = []

@@ -102,7 +102,7 @@ def finish(figure: Figure, path: str | Path, caption: str, margins: Margins, han
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Writes a figure; the suffix chooses the format. InputError for an unknown one, or where nothing can be written."""
+    """Writes a figure; the suffix chooses the format. InputError for an unknown one, or where one cannot be written."""
     target = Path(path)
     if target.suffix.lower() not in PICTURES:
         raise InputError(f"picture {target.name!r}", "has no known suffix", f"end it in {', '.join(PICTURES)}")

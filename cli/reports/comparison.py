@@ -46,7 +46,8 @@ def print_comparison(comparison: Comparison) -> None:
     left_out = print_fitting_table(f"{shape}; bubble ratio = idle / (devices x pipeline)", columns, rows, _FIRST_TO_GO)
     if _STEADY in columns:
         note(
-            "iterations with fill and drain, fastest first; steady state: back to back, as schedules without a flush run"
+            "iterations with fill and drain, fastest first; "
+            "steady state: back to back, as schedules without a flush run"
         )
     if left_out:
         note(f"this terminal is too narrow for {', '.join(left_out)}: --json has them")

@@ -58,7 +58,8 @@ def _show(dry: DryRun) -> None:
         f"every message has its counterpart: {messages} of {format_bytes(size)} together; {dry.groups} process groups"
     )
     print(
-        f"largest rank: {largest.rank} with {largest.parameters:,} parameters, {format_bytes(largest.weight_bytes)} of weights"
+        f"largest rank: {largest.rank} with {largest.parameters:,} parameters, "
+        f"{format_bytes(largest.weight_bytes)} of weights"
     )
 
 

@@ -89,7 +89,8 @@ def report_several(runs: Mapping[str, RunResult], output: Path, *, as_json: bool
             "peak memory",
         )
         schedule = first.schedule
-        title = f"{schedule.devices} devices, {schedule.microbatches} micro-batches, {len(first.losses)} steps each, in turns"
+        size = f"{schedule.devices} devices, {schedule.microbatches} micro-batches"
+        title = f"{size}, {len(first.losses)} steps each, in turns"
         print_table(title, columns, [_row(name, each) for name, each in runs.items()])
     _written(
         output, ["runs.json", "losses.csv", "losses.json", "losses.png", "timelines.png", "trace.json", "timelines/"]

@@ -36,7 +36,8 @@ def allocate(ranks: int, available: Nodes) -> Allocation:
         raise InputError(
             f"{ranks} ranks on nodes of {available.ranks_per_node}",
             f"{rest} would be left over for a last node",
-            f"choose stages x width as a multiple of {available.ranks_per_node}, or --set nodes.ranks_per_node to one of {fitting}",
+            f"choose stages x width as a multiple of {available.ranks_per_node}, "
+            f"or --set nodes.ranks_per_node to one of {fitting}",
         )
     if nodes > available.most:
         raise InputError(

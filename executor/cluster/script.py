@@ -17,7 +17,8 @@ from chimera.pipeline.errors import InputError
 _BOOKKEEPING = """\
 leave() { # state, exit status, reason: the task's file changes whole or not at all
     printf 'state=%s\\nexit_status=%s\\njob=%s\\nhost=%s\\nat=%s\\ncommand=%s\\nreason=%s\\n' \\
-        "$1" "$2" "$SLURM_JOB_ID" "${SLURMD_NODENAME:-}" "$(date -u +%FT%TZ)" "$text" "$3" >"$folder/tasks/.$task.$SLURM_JOB_ID"
+        "$1" "$2" "$SLURM_JOB_ID" "${SLURMD_NODENAME:-}" "$(date -u +%FT%TZ)" "$text" "$3" \
+>"$folder/tasks/.$task.$SLURM_JOB_ID"
     mv "$folder/tasks/.$task.$SLURM_JOB_ID" "$folder/tasks/$task"
 }
 broken() { # what did not work before any rank was started
@@ -99,7 +100,8 @@ def render(
         _choice(tasks, fits, numbers) if array else _assignments(tasks[0], fits[0], ""),
         _BOOKKEEPING,
         # a task that is started twice, such as by a requeue, does its work once
-        'grep -qx state=done "$folder/tasks/$task" 2>/dev/null && grep -qxF "command=$text" "$folder/tasks/$task" && exit 0\n'
+        'grep -qx state=done "$folder/tasks/$task" 2>/dev/null && '
+        'grep -qxF "command=$text" "$folder/tasks/$task" && exit 0\n'
         'trap stopped TERM\nleave running "" ""',
         "\n".join(_preparation(cluster)),
         _RENDEZVOUS,

@@ -47,7 +47,7 @@ def states(folder: Path) -> list[TaskState]:
 
 
 def wait(folder: Path) -> list[TaskState]:
-    """Waits until every task has ended, looking at files; squeue is asked once a minute, for tasks that died silently."""
+    """Waits until every task has ended, looking at files; asks squeue once a minute, for tasks that died silently."""
     job = read_job(folder)
     asked = time.monotonic()
     while True:

@@ -47,8 +47,8 @@ def _batch(path: Path) -> ImageSet:
 
 
 def _checked(path: Path, content: object) -> ImageSet:
-    found: Mapping[Any, Any] = content if isinstance(content, dict) else {}
-    data, labels = found.get(b"data"), found.get(b"labels")
+    batch: Mapping[Any, Any] = content if isinstance(content, dict) else {}
+    data, labels = batch.get(b"data"), batch.get(b"labels")
     if not _is_rows(data) or not isinstance(labels, list) or len(labels) != len(data):
         raise InputError(f"CIFAR-10 batch {path}", "does not hold rows of 3072 bytes and a label for each", _REMEDY)
     if not all(isinstance(label, int) and 0 <= label < _CLASSES for label in labels):

@@ -24,6 +24,6 @@ def read_digits() -> Images:
     pixels, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
     inputs = pixels.reshape(-1, 1, 8, 8).astype(np.uint8)[order]
-    found = ImageSet(inputs, labels.astype(np.int64)[order])
+    whole = ImageSet(inputs, labels.astype(np.int64)[order])
     train, held_out = (slice(None, -_HELD_OUT), slice(-_HELD_OUT, None))
-    return Images(*(ImageSet(found.inputs[part], found.labels[part]) for part in (train, held_out)))
+    return Images(*(ImageSet(whole.inputs[part], whole.labels[part]) for part in (train, held_out)))

@@ -58,5 +58,5 @@ def _content(path: Path) -> bytes:
     try:
         return gzip.decompress(packed.read_bytes()) if packed.exists() else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        found = packed if packed.exists() else path
-        raise InputError(f"idx file {found}", getattr(error, "strerror", None) or str(error), _REMEDY) from error
+        tried = packed if packed.exists() else path
+        raise InputError(f"idx file {tried}", getattr(error, "strerror", None) or str(error), _REMEDY) from error

@@ -58,7 +58,7 @@ class Computing:
         """the micro-batches of the iteration that runs"""
 
     def call(self, step: Step) -> Callable[[], None]:
-        """What runs a compute action: inputs of all parts first, so that an overlapped pair is one span without waiting."""
+        """What runs a compute action: inputs of all parts first, so that an overlapped pair's span has no waiting."""
         takes = [partial(self._take, self._source(part)) for part in step.parts]
         works = [self._work(part) for part in step.parts]
         if len(works) == 1:

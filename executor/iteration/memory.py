@@ -44,9 +44,9 @@ def held_bytes(tensors: Iterable[Tensor | None]) -> int:
 
 def changes(watched: Any) -> list[tuple[int, int]]:
     """(moment, bytes) of every allocation and release, in order."""
-    found = [
+    moments = [
         (event.start_ns(), event.nbytes())
         for event in watched.profiler.kineto_results.events()
         if event.name() == "[memory]"
     ]
-    return sorted(found, key=lambda change: change[0])
+    return sorted(moments, key=lambda change: change[0])

@@ -84,7 +84,7 @@ class Job:
     """see `chimera.executor.data.Source`; empty: what the model's family is trained on by default"""
     data_dir: str | None = None
     detailed: int | None = None
-    """of how many iterations a case keeps spans and messages: see `chimera.executor.iteration.record.Records`; None: of all"""
+    """of how many iterations a case keeps spans and messages: see `executor.iteration.record.Records`; None: of all"""
     seconds: float | None = None
     """no further round after so long (at least three are run); None: all rounds"""
 

@@ -17,7 +17,7 @@ from chimera.pipeline.schedule import Schedule
 
 
 def check_job(job: Job, schedules: Mapping[str, Schedule], device: str = "cpu") -> None:
-    """Raises InputError, or UnknownNameError, for settings no rank could work with; `schedules` are those of the cases."""
+    """Raises InputError, or UnknownNameError, for settings no rank can work with; `schedules` are those of cases."""
     optimizer_options(job.optimizer, job.momentum)
     precision_of(job.dtype, torch.device(device))
     assert job.rate  # an impossible rate is refused where it is made

@@ -43,7 +43,8 @@ def check_room(job: Job, schedules: Mapping[str, Schedule]) -> None:
         sizes = f"B = {first.microbatch_size} on {schedules[first.label].devices * first.width} ranks"
         raise InputError(
             f"{job.model['name']} with {', '.join(case.label for case in job.cases)}, {sizes}",
-            f"holds at least {format_bytes(needed)} (weights, gradients, optimizer, activations) where this host has {format_bytes(available)} left",
+            f"holds at least {format_bytes(needed)} (weights, gradients, optimizer, activations) "
+            f"where this host has {format_bytes(available)} left",
             "take a smaller model or micro-batch, more hosts (chimera slurm), or predict it with chimera simulate",
         )
 
@@ -55,7 +56,7 @@ def check_room_to_measure(setting: Setting, schedules: Mapping[str, Schedule]) -
 
 
 def least_held(job: Job, case: Case, schedule: Schedule) -> Held:
-    """What all copies of a case hold together; a device's activations are counted as those of the smallest of its stages.
+    """What all copies of a case hold; a device's activations are counted as those of the smallest of its stages.
 
     Versions of weights, workspaces, buffers of messages and the framework come on top; so do the
     activations of paced stages, whose size is the profile's.

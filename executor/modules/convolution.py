@@ -14,7 +14,7 @@ from chimera.executor.modules.deferral import Deferring, as_autocast
 
 
 class Convolution(nn.Conv2d, Deferring):
-    """torch's convolution, square, without bias, padded to keep the image; with a sink it leaves its weight gradient there."""
+    """torch's convolution, square, without bias, padded to keep the image; its weight gradient goes to any sink."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
@@ -39,9 +39,11 @@ class _ConvolutionWork(NamedTuple):
         """Adds the gradient of the weight to that of the layer."""
         weight = self.layer.weight
         with torch.no_grad():
-            _, found = _backward(self.layer, self.gradient, self.inputs, weight.to(self.inputs.dtype), of_input=False)
-            assert found is not None
-            weight.grad = found.to(weight.dtype) if weight.grad is None else weight.grad.add_(found)
+            _, gradient = _backward(
+                self.layer, self.gradient, self.inputs, weight.to(self.inputs.dtype), of_input=False
+            )
+            assert gradient is not None
+            weight.grad = gradient.to(weight.dtype) if weight.grad is None else weight.grad.add_(gradient)
 
 
 class _Deferred(torch.autograd.Function):
@@ -67,7 +69,7 @@ def _backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """The gradient of the input, or else that of the weight; the weight's shape is what the latter needs of it."""
     wanted = [of_input, not of_input, False]
-    found: tuple[Tensor | None, Tensor | None, None] = torch.ops.aten.convolution_backward(
+    gradients: tuple[Tensor | None, Tensor | None, None] = torch.ops.aten.convolution_backward(
         gradient, inputs, weight, None, layer.stride, layer.padding, layer.dilation, False, [0, 0], layer.groups, wanted
     )
-    return found[0], found[1]
+    return gradients[0], gradients[1]

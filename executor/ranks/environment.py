@@ -54,7 +54,7 @@ class Membership:
 
 
 def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what torchrun, srun or an earlier launch said of ranks: those that we start are told by us.
+    """An environment without what torchrun, srun or an earlier launch said of ranks: those we start are told by us.
 
     What a launcher leaves behind would be believed: TORCHELASTIC_USE_AGENT_STORE alone makes a rank wait for ever for a
     store that nobody keeps.

@@ -59,7 +59,7 @@ class RunResult:
 
     @property
     def steady_iteration_s(self) -> float | None:
-        """What an iteration takes while the pipeline is full, the median; None of schedules with a flush or few micro-batches."""
+        """What an iteration takes while the pipeline is full, the median; None with a flush, or few micro-batches."""
         spent = [steady_iteration_ns(each, self.schedule) for each in self.timelines]
         full = [each for each in spent if each is not None]
         return median(full) / 1e9 if full else None

@@ -92,7 +92,7 @@ def check_training(schedules: Mapping[str, Schedule], setting: Setting, paces: P
 
 
 def earlier_losses(job: Job, output: Path) -> dict[str, list[float]]:
-    """The losses by case of the steps before a resumed checkpoint; InputError for one that does not fit or would be lost."""
+    """The losses by case of the steps before a resumed checkpoint; InputError for an unfit one or one to be lost."""
     manifest = read_manifest(output)
     if job.resume:
         _check_resume(manifest, job, output)

@@ -164,7 +164,10 @@ def _refuse_what_torch_cannot(schedule: Schedule) -> None:
     remedy = "export it as JSON instead (--format json, with --lowered for the plan)"
     given = f"schedule {schedule.name!r} cannot be written as torch CSV"
     if any(len(schedule.replica_devices(stage)) > 1 for stage in range(schedule.stages)):
-        derived = f"it holds {schedule.replicas} replicas of each stage, and torch wants each on one rank that sees every micro-batch"
+        derived = (
+            f"it holds {schedule.replicas} replicas of each stage, "
+            "and torch wants each on one rank that sees every micro-batch"
+        )
         raise ScheduleError(given, derived, remedy)
     if schedule.update != "flush":
         raise ScheduleError(

@@ -86,7 +86,7 @@ def _forward(action: Step) -> bool:
 
 
 def _stepped(plan: Plan, microbatches: int, width: int) -> Plan:
-    """All-reduces and steps behind each stage's last backward of every iteration but the last one, which has its own."""
+    """All-reduces and steps behind each stage's last backward of every iteration but the last, which has its own."""
     inserted = [_updates(plan, row, microbatches, width) for row in plan.actions]
     rows = [
         tuple(each for place, action in enumerate(row) for each in (action, *more.get(place, ())))

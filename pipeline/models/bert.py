@@ -20,7 +20,7 @@ _VOCABULARY = 30522
 """the published one's"""
 
 SEGMENTS = 2
-"""sentences of a sample: rows of the segment embedding, and classes of the head that says whether one follows the other"""
+"""sentences of a sample: rows of the segment embedding, classes of the head that says whether one follows"""
 SPECIAL_TOKENS = 3
 """the last rows of the vocabulary: classification, separator, mask"""
 

@@ -73,8 +73,8 @@ def chimera(
 
     Replicas are numbered down pipelines first, then up. Raises InputError for odd D and for pairs
     that do not divide D/2. Doubling recomputes unless told not to, as the paper mostly runs it:
-    twice the activations rarely fit, and only so can one batched forward serve two backwards. With handover "batch" that
-    forward is one pass and its outputs leave when both are done; with "each" it is two passes in a row, as in the
+    twice the activations rarely fit, and only so can one batched forward serve two backwards. With handover "batch"
+    that forward is one pass and its outputs leave when both are done; with "each" it is two passes in a row, as in the
     paper's Figure 7d, and the next stage starts after the first: at B = 2F without recomputation 27 instead of 28
     forwards' time for D = 4, N = 8.
     """

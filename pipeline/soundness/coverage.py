@@ -125,6 +125,7 @@ def _mismatch(schedule: Schedule, stage: int, microbatch: int, kinds: tuple[Kind
         schedule,
         device,
         position,
-        f"groups otherwise than {schedule.actions[producer[0]][producer[1]]} on device {producer[0]}, whose result it takes",
+        f"groups otherwise than {schedule.actions[producer[0]][producer[1]]} on device {producer[0]}, "
+        "whose result it takes",
         "group micro-batches and halves alike on all stages",
     )

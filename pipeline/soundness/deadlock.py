@@ -106,7 +106,8 @@ def _stuck(replay: Replay) -> ScheduleError:
     return DeadlockError(
         f"device {waiting[0]}, position {position}: {replay.rows[waiting[0]][position]}",
         describe(waiting, replay.position, replay.rows, what),
-        "`chimera schedule FILE --format csv` writes its computation alone, to which messages are added in a safe order",
+        "`chimera schedule FILE --format csv` writes its computation alone, "
+        "to which messages are added in a safe order",
         device=waiting[0],
         position=position,
         cycle=tuple((device, waits[device]) for device in waiting),

@@ -60,7 +60,7 @@ def _slow_reduce(cost: AllReduceCost, factor: float) -> AllReduceCost:
 
 
 def rounds_of(cost: AllReduceCost, size_bytes: int, group: int) -> int:
-    """How many exchanges follow one another: 2(r-1) around a ring (or where only a time is measured), else 2 log2(r)."""
+    """How many exchanges come in a row: 2(r-1) around a ring (or where only times are measured), else 2 log2(r)."""
     if group < 2:
         return 0
     if any(entry.group == group for entry in cost.measured):

@@ -63,7 +63,7 @@ class Durations:
     def compute_in_order_ns(
         self, action: Step, previous: Step | None, done: Mapping[tuple[int, Kind], int] | None = None
     ) -> int:
-        """Duration of a computation after `previous` on the same device: see `chimera.simulator.costs.profile.Locality`.
+        """Duration of a computation after `previous` on the same device: see `simulator.costs.profile.Locality`.
 
         `done` counts what the device has computed before in this iteration, by stage and kind.
         """

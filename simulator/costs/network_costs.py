@@ -45,7 +45,7 @@ class LinkCost:
     half_duplex: bool = False
     """both directions of a pair share one link (where messages queue)"""
     least_bandwidth_bytes_per_s: Annotated[float, Gt(0)] | None = None
-    """what the bandwidth is at least where measured messages were too small to tell it; None: it is told, or was not measured"""
+    """what the bandwidth is at least where measured messages were too small to tell it; None: told, or not measured"""
 
     @property
     def bandwidth_text(self) -> str:

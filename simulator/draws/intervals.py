@@ -12,9 +12,10 @@ import numpy as np
 
 from chimera.pipeline.timeline import Timeline
 from chimera.simulator.draws.sampling import draw, drawn
+from chimera.simulator.engines.choice import Interpret
 from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
-from chimera.simulator.engines.direct import engine as reference
-from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.engines.direct import engine as direct
+from chimera.simulator.engines.exchanges import Transport
 from chimera.simulator.predicting.predicted_timeline import predicted_timeline
 from chimera.simulator.workload.workload import Workload
 
@@ -31,21 +32,23 @@ class Sampled(NamedTuple):
 
 
 def sampled(
-    workload: Workload, compiled: CompiledWorkload | None, samples: int, seed: int, semantics: Transport
-) -> Sampled:
-    """Predicts so many iterations of drawn durations; the compiled engine where there is one."""
+    workload: Workload, engine: CompiledWorkload | Interpret, samples: int, seed: int, semantics: Transport
+) -> Sampled | None:
+    """Predicts so many iterations of drawn durations; None for none."""
+    if not samples:
+        return None
     ends: list[int] = []
     for batch in draw(workload, samples, seed):
-        if compiled:
-            ends += compiled.iteration_ns(batch).tolist()
+        if isinstance(engine, CompiledWorkload):
+            ends += engine.iteration_ns(batch).tolist()
         else:
-            ends += [reference.run(drawn(workload, row), None, semantics).end_ns for row in batch]
+            ends += [engine(drawn(workload, row), None, semantics).end_ns for row in batch]
     low, middle, high = np.percentile(ends, [5, 50, 95]) / 1e9
     wanted = int(np.argsort(ends, kind="stable")[(samples - 1) // 2])
     # Drawn again rather than kept: thousands of draws of a large schedule would not fit into memory.
     row = next(islice(chain.from_iterable(draw(workload, samples, seed)), wanted, None))
     typical = drawn(workload, row)
-    times = reference.run(typical, None, semantics)
+    times = direct.run(typical, None, semantics)
     return Sampled((float(low), float(middle), float(high)), predicted_timeline(typical, times)(), tuple(ends))
 
 

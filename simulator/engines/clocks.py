@@ -4,8 +4,7 @@ from __future__ import annotations
 
 __all__ = ["clocks"]
 
-from chimera.simulator.engines.direct.engine import Transport
-from chimera.simulator.engines.direct.exchanges import exchange_end, holds_devices
+from chimera.simulator.engines.exchanges import Transport, exchange_end, holds_devices
 from chimera.simulator.engines.times import Times
 from chimera.simulator.workload.workload import COMPUTE, REDUCE, SEND, STEP, Workload
 

@@ -6,36 +6,28 @@ __all__ = ["compare", "estimated_s"]
 
 import multiprocessing
 import os
-import pickle
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from typing import Any
 
 from chimera.pipeline.errors import ChimeraError, InputError
 from chimera.pipeline.schedule import Plan, Schedule, require_schedule
 from chimera.simulator.costs.profile import Profile
-from chimera.simulator.costs.what_if import OutOfMemory
-from chimera.simulator.memory.capacity import exceeded
-from chimera.simulator.predicting.collector import collector_paused
 from chimera.simulator.predicting.comparison import Comparison
 from chimera.simulator.predicting.competitors import Competitors, competitors
-from chimera.simulator.predicting.conditions import PLAIN, PLANS, Conditions, fitted
-from chimera.simulator.predicting.predict import simulate
+from chimera.simulator.predicting.conditions import PLAIN, Conditions, fitted
 from chimera.simulator.predicting.prediction import Prediction
-from chimera.simulator.predicting.steady_state import SteadyState, iterations_for
-from chimera.simulator.workload.structure import STRUCTURES
+from chimera.simulator.predicting.rows import Planned, Question, Row, answer, answer_elsewhere, row_of, schedule_of
+from chimera.simulator.predicting.steady_state import iterations_for
 
-Planned = Schedule | Plan
 OnRow = Callable[[int, Prediction], object]
 _POOL_FROM_S = 2.0
 """estimated work from which starting workers is worth its time"""
 _COMPUTATION_S, _DRAWN_S = 11e-6, 3e-6
 """what a computation costs to predict, and in every draw"""
-_KEPT = ("schedule", "plan", "profile", "conditions", "source", "overlapping")
-"""fields of a prediction that its asker has, or has made when they are asked for"""
 
 
 def compare(
@@ -61,11 +53,11 @@ def compare(
     """
     planned, left_out = _competing(schedules, stages, microbatches)
     _check_depths(planned, profile)
-    asked = [fitted(conditions or PLAIN, profile, _schedule(each)) for each in planned]
-    questions = [_Question(each, profile, own) for each, own in zip(planned, asked, strict=True)]
-    rows: list[_Row | None] = [None] * len(questions)
-    for index, answer in _answers(questions, executor):
-        rows[index] = row = _row(questions[index], answer)
+    asked = [fitted(conditions or PLAIN, profile, schedule_of(each)) for each in planned]
+    questions = [Question(each, profile, own) for each, own in zip(planned, asked, strict=True)]
+    rows: list[Row | None] = [None] * len(questions)
+    for index, answered in _answers(questions, executor):
+        rows[index] = row = row_of(questions[index], answered)
         if on_row is not None:
             on_row(index, row.prediction)
     done = [row for row in rows if row is not None]
@@ -79,14 +71,10 @@ def compare(
 
 def estimated_s(planned: Planned, conditions: Conditions = PLAIN) -> float:
     """About how many seconds of one core a prediction takes."""
-    schedule, computations = _schedule(planned), sum(map(len, planned.actions))
+    schedule, computations = schedule_of(planned), sum(map(len, planned.actions))
     overlaps = isinstance(planned, Schedule) and schedule.update != "flush"
     iterations = 1 + (iterations_for(schedule) if overlaps else 0)
     return computations * (_COMPUTATION_S * iterations + _DRAWN_S * conditions.samples)
-
-
-def _schedule(planned: Planned) -> Schedule:
-    return planned.schedule if isinstance(planned, Plan) else planned
 
 
 def _competing(
@@ -120,75 +108,14 @@ def _competing(
 
 
 def _check_depths(planned: Sequence[Planned], profile: Profile) -> None:
-    depths = {_schedule(each).devices for each in planned}
+    depths = {schedule_of(each).devices for each in planned}
     if len(depths) > 1 and profile.per_stage:
         given = f"{', '.join(map(str, sorted(depths)))} devices with costs of equal stages"
         derived = "more stages would be a larger model, and the times could not be compared"
         raise InputError(given, derived, "give --profile with layers, which are partitioned anew for each depth")
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """One schedule under conditions."""
-
-    planned: Planned
-    profile: Profile
-    conditions: Conditions
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What is known already where a prediction would find it out when asked."""
-
-    steady_state: SteadyState | None
-
-    def __call__(self) -> SteadyState | None:
-        return self.steady_state
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A prediction, and who exceeds the capacity."""
-
-    prediction: Prediction
-    out_of_memory: OutOfMemory | None
-
-
-def _answer(question: _Question) -> bytes:
-    """All that a prediction says beside what the asker has, pickled: in one process or in several, it is the same."""
-    with collector_paused():
-        prediction = simulate(question.planned, question.profile, question.conditions)
-        capacity = question.conditions.capacity_bytes
-        exceeds = None if capacity is None else exceeded(prediction, capacity)
-        said = {each.name: getattr(prediction, each.name) for each in fields(prediction) if each.name not in _KEPT}
-        overlaps = prediction.overlapping is not None
-        return pickle.dumps((said, overlaps, prediction.steady_state, exceeds))
-
-
-def _answer_elsewhere(question: bytes) -> bytes:
-    """What `_answer` says, of a question that has crossed processes; its plan is of no use to the next one."""
-    with collector_paused():
-        answer = _answer(pickle.loads(question))
-        PLANS.clear()
-        STRUCTURES.clear()
-        return answer
-
-
-def _row(question: _Question, answer: bytes) -> _Row:
-    said, overlaps, steady, exceeds = pickle.loads(answer)
-    prediction = Prediction(
-        schedule=_schedule(question.planned),
-        profile=question.profile,
-        conditions=question.conditions,
-        source=None,
-        plan=question.planned if isinstance(question.planned, Plan) else None,
-        overlapping=_Known(steady) if overlaps else None,
-        **said,
-    )
-    return _Row(prediction, exceeds)
-
-
-def _answers(questions: Sequence[_Question], executor: Executor | None) -> Iterator[tuple[int, bytes]]:
+def _answers(questions: Sequence[Question], executor: Executor | None) -> Iterator[tuple[int, bytes]]:
     """The answers with the places of their questions, as they come."""
     if executor is not None:
         yield from _submitted(questions, executor)
@@ -196,7 +123,7 @@ def _answers(questions: Sequence[_Question], executor: Executor | None) -> Itera
     workers = min(len(os.sched_getaffinity(0)), len(questions))
     work = sum(estimated_s(each.planned, each.conditions) for each in questions)
     if workers < 2 or work < _POOL_FROM_S:
-        yield from ((index, _answer(question)) for index, question in enumerate(questions))
+        yield from ((index, answer(question)) for index, question in enumerate(questions))
         return
     with _pool(workers) as pool:
         yield from _submitted(questions, pool)
@@ -207,7 +134,8 @@ def _pool(workers: int) -> Iterator[Executor]:
     """So many processes that share nothing with this one; what has not begun is dropped where something fails."""
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    pool = ProcessPoolExecutor(workers, context)
+    # A worker that is interrupted ends without a word: its asker is interrupted too, and says so.
+    pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_DFL))
     try:
         yield pool
     except BrokenProcessPool as error:
@@ -217,11 +145,10 @@ def _pool(workers: int) -> Iterator[Executor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _submitted(questions: Sequence[_Question], executor: Executor) -> Iterator[tuple[int, bytes]]:
+def _submitted(questions: Sequence[Question], executor: Executor) -> Iterator[tuple[int, bytes]]:
     """Longest first, so that no worker is left alone with a long one at the end."""
     longest = sorted(range(len(questions)), key=lambda i: -estimated_s(questions[i].planned, questions[i].conditions))
-    with collector_paused():
-        futures = {executor.submit(_answer_elsewhere, pickle.dumps(questions[i])): i for i in longest}
+    futures = {executor.submit(answer_elsewhere, questions[i].packed()): i for i in longest}
     try:
         for future in as_completed(futures):
             yield futures[future], future.result()

@@ -67,7 +67,7 @@ class Comparison:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """A name for every prediction: the schedule's, with its depth where there are several, with its place where two agree."""
+        """A name for every prediction: the schedule's, its depth where there are several, its place where two agree."""
         schedules = [prediction.schedule for prediction in self.predictions]
         several = len({schedule.devices for schedule in schedules}) > 1
         names = [schedule.name + (f" D={schedule.devices}" if several else "") for schedule in schedules]
@@ -79,7 +79,7 @@ class Comparison:
         return None if draws[0] is None or draws[1] is None else beats(draws[0], draws[1])
 
     def chances(self) -> dict[str, dict[str, float]]:
-        """Of every prediction, fastest first, the share of draws in which it beats each other one; empty without draws."""
+        """Of every prediction, fastest first, the share of draws in which it beats each other; empty without draws."""
         table: dict[str, dict[str, float]] = {}
         for ours in self.places:
             for theirs in self.places:

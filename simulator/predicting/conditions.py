@@ -18,7 +18,7 @@ from chimera.simulator.costs.profile import Profile
 from chimera.simulator.costs.stage_costs import stage_costs
 from chimera.simulator.costs.what_if import check_links, check_slow, slowed
 from chimera.simulator.engines.choice import Engine, check_engine
-from chimera.simulator.engines.direct.engine import TRANSPORTS, Transport
+from chimera.simulator.engines.exchanges import TRANSPORTS, Transport
 from chimera.simulator.predicting.posting import posted_late
 from chimera.simulator.predicting.recent import Recent
 from chimera.simulator.workload.workload import Workload
@@ -32,7 +32,7 @@ class Conditions:
     """Everything beside schedule and profile that is asked of a prediction.
 
     `width` data-parallel copies of the pipeline run alike and share the all-reduces. `semantics`
-    says what a transport makes wait (`chimera.simulator.engines.direct.engine`); with streams, `receives` are posted
+    says what a transport makes wait (`chimera.simulator.engines.exchanges`); with streams, `receives` are posted
     early or late (`chimera.simulator.predicting.posting`). Device d of `slow_devices` computes that many times as long
     as the profile says. `partition` is layers per stage, or `balanced` or `count`, where that is chosen.
 
@@ -83,7 +83,7 @@ def check(conditions: Conditions, profile: Profile, schedule: Schedule) -> None:
 
 
 def fitted(conditions: Conditions, profile: Profile, schedule: Schedule) -> Conditions:
-    """The conditions, checked, with a partition in words cut for this schedule; raises what `check` does, and InputError."""
+    """The conditions, checked, a partition in words cut for this schedule; raises what `check` does, and InputError."""
     check(conditions, profile, schedule)
     text = conditions.partition
     if not isinstance(text, str):

@@ -14,7 +14,7 @@ __all__ = ["posted_late"]
 from chimera.pipeline.lowering.repair import rendezvous_safe
 from chimera.pipeline.schedule import Plan
 from chimera.simulator.engines.clocks import clocks
-from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.engines.direct import engine as direct
 from chimera.simulator.workload.workload import Workload
 
 
@@ -23,7 +23,7 @@ def posted_late(workload: Workload) -> Plan:
 
     Of actions that end at the same moment, the plan's own order decides.
     """
-    plan, done = workload.plan, clocks(workload, reference.run(workload))
+    plan, done = workload.plan, clocks(workload, direct.run(workload))
     position = [0] * len(plan.actions)
     moments = []
     for place, device in enumerate(plan.order):

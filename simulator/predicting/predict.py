@@ -16,10 +16,9 @@ from chimera.pipeline.schedule import Plan, Schedule, require_schedule
 from chimera.simulator.costs.profile import Profile
 from chimera.simulator.draws.intervals import sampled
 from chimera.simulator.draws.sampling import has_jitter
-from chimera.simulator.engines.choice import Engine, compiled_if, engine_for
-from chimera.simulator.engines.direct import engine as reference
-from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.engines.choice import Engine, compiled_if, engine_for, interpreter
 from chimera.simulator.engines.direct.sharing import sharing_reason
+from chimera.simulator.engines.exchanges import Transport
 from chimera.simulator.engines.large import large_prediction
 from chimera.simulator.predicting.assumptions import assumptions
 from chimera.simulator.predicting.collector import collector_paused
@@ -95,9 +94,10 @@ def _prediction(workload: Workload, conditions: Conditions, engine: Engine) -> P
     """What the engine and the draws say."""
     plan, durations, semantics = workload.plan, workload.durations, conditions.semantics
     compiled = compiled_if(workload, engine, semantics)
-    found = predicted_timeline(workload, compiled.times() if compiled else reference.run(workload, None, semantics))
+    interpret = interpreter(conditions.engine)
+    found = predicted_timeline(workload, compiled.times() if compiled else interpret(workload, None, semantics))
     per_iteration = durations.microbatch_size * plan.schedule.microbatches * conditions.width
-    draws = sampled(workload, compiled, conditions.samples, conditions.seed, semantics) if conditions.samples else None
+    draws = sampled(workload, compiled or interpret, conditions.samples, conditions.seed, semantics)
     return Prediction(
         schedule=plan.schedule,
         profile=workload.profile,
@@ -126,7 +126,8 @@ def _steady_state(schedule: Schedule, profile: Profile, conditions: Conditions, 
         try:
             workload = unrolled_workload(schedule, count, profile, conditions)
             compiled = compiled_if(workload, engine, conditions.semantics)
-            times = compiled.times() if compiled else reference.run(workload, None, conditions.semantics)
+            interpret = interpreter(conditions.engine)
+            times = compiled.times() if compiled else interpret(workload, None, conditions.semantics)
         except DeadlockError:
             return None
     samples = workload.durations.microbatch_size * schedule.microbatches * conditions.width

@@ -32,7 +32,7 @@ class Prediction:
     schedule: Schedule
     profile: Profile
     source: Callable[[], Timeline] | None = field(compare=False)
-    """what writes the timeline down when it is asked for: that takes longer than to find out all else; None: the engines"""
+    """what writes the timeline down when it is asked for, which takes longer than all else; None: the engines"""
     metrics: Metrics
     assumptions: tuple[str, ...]
     conditions: Conditions
@@ -58,7 +58,7 @@ class Prediction:
 
     @cached_property
     def steady_state(self) -> SteadyState | None:
-        """Iterations that overlap; None for schedules that flush or cannot overlap, and for plans, which are taken literally."""
+        """Iterations that overlap; None for schedules that flush or cannot overlap, and for plans, taken literally."""
         return None if self.overlapping is None else self.overlapping()
 
     @cached_property

@@ -38,7 +38,7 @@ class SteadyState:
 
 
 def iterations_for(schedule: Schedule) -> int:
-    """How many iterations to unroll: to fill the pipeline, to measure (8D micro-batches, or two iterations), and to drain."""
+    """How many iterations to unroll: to fill the pipeline, measure (8D micro-batches, or two iterations) and drain."""
     stages, microbatches = schedule.stages, schedule.microbatches
     return _filling(stages, microbatches) + max(_LEAST_MEASURED, -(-8 * stages // microbatches)) + 1
 

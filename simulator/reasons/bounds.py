@@ -69,7 +69,7 @@ def bound_ns(durations: Durations, pieces: Counter[_Piece], factors: Sequence[fl
 
 
 def _slowed(total: int, chain_ns: int, count: int, factors: Sequence[float]) -> int:
-    """Both bounds for devices that are slower by factors, less a nanosecond a piece for the rounding of each duration."""
+    """Both bounds for devices that are slower by factors, less a nanosecond a piece for rounding each duration."""
     balance = (total - count) / sum(1 / factor for factor in factors)
     return max(floor(max(balance, min(factors) * chain_ns - count)), 0)
 

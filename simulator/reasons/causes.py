@@ -9,14 +9,13 @@ from typing import Literal, NamedTuple
 
 from chimera.pipeline.errors import InputError
 from chimera.simulator.engines.clocks import clocks
-from chimera.simulator.engines.direct.engine import Transport
-from chimera.simulator.engines.direct.exchanges import exchange_end, holds_devices
+from chimera.simulator.engines.exchanges import Transport, exchange_end, holds_devices
 from chimera.simulator.engines.times import Times
 from chimera.simulator.workload.workload import RECEIVE, REDUCE, SEND, Workload
 
 
 class Place(NamedTuple):
-    """Where a walk from the end stands: behind a position of a device's row, a posted message, a message, an all-reduce."""
+    """Where a walk from the end stands: behind a position of a row, a posted message, a message or an all-reduce."""
 
     what: Literal["device", "posting", "message", "all-reduce"]
     number: int

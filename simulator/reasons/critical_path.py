@@ -3,7 +3,7 @@
 Walked from the iteration's end back to its start. Whatever began at a moment did so because of the
 last thing it waited for: its device's previous action, a message, whatever was in that message's way
 (`chimera.simulator.reasons.causes`), the last member to launch an all-reduce. Where two are ready at the same
-moment, the device's own order counts as the reason, and of a message's ends its sender. The pieces touch one another and cover the
+moment, the device's own order counts as the reason, and of a message's ends its sender. The pieces touch and cover the
 iteration exactly.
 """
 
@@ -14,7 +14,7 @@ __all__ = ["Piece", "PieceKind", "critical_path"]
 from typing import Literal, NamedTuple
 
 from chimera.pipeline.errors import InputError
-from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.engines.exchanges import Transport
 from chimera.simulator.engines.times import Times
 from chimera.simulator.reasons.causes import Cause, Causes, Place
 from chimera.simulator.workload.workload import COMPUTE, RECEIVE, REDUCE, SEND, Workload

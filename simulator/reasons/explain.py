@@ -12,7 +12,7 @@ from chimera.pipeline.schedule import Plan, Schedule
 from chimera.pipeline.units import format_ns
 from chimera.simulator.costs.what_if import OutOfMemory, out_of_memory
 from chimera.simulator.engines.choice import times_of
-from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.engines.exchanges import Transport
 from chimera.simulator.engines.times import Times
 from chimera.simulator.memory.events import memory_events
 from chimera.simulator.predicting.conditions import workload_under

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 from chimera.pipeline.actions import Step
 from chimera.simulator.costs.profile import AllReduceCost, LinkCost, Overheads, Profile
 from chimera.simulator.engines.choice import times_of
-from chimera.simulator.engines.direct.engine import Transport
 from chimera.simulator.engines.direct.sharing import sharing_reason
+from chimera.simulator.engines.exchanges import Transport
 from chimera.simulator.workload.workload import COMPUTE, Workload
 
 Limit = Literal[
@@ -38,10 +38,10 @@ class Losses(NamedTuple):
     """The iteration as a sum, in nanoseconds: what the average device computes, and what comes on top.
 
     Taken away in this order, each beside those before: sends and receives that wait for each other
-    or for their turn, the sharing of NICs and of half duplex links, synchronisation and optimizer steps, the time of messages, host overheads, work that slows other
-    work down, differences between stages; what is left above the average device's computation is
-    bubble. A cause that hides another one counts for what remains of it. A term can be negative
-    where less waiting changes who comes first.
+    or for their turn, the sharing of NICs and of half duplex links, synchronisation and optimizer steps, the time of
+    messages, host overheads, work that slows other work down, differences between stages; what is left above the
+    average device's computation is bubble. A cause that hides another one counts for what remains of it. A term can
+    be negative where less waiting changes who comes first.
     """
 
     transport: int

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 from chimera.pipeline.actions import Kind
 from chimera.simulator.engines.clocks import clocks
-from chimera.simulator.engines.direct.engine import Transport
-from chimera.simulator.engines.direct.exchanges import exchange_end, holds_devices
+from chimera.simulator.engines.exchanges import Transport, exchange_end, holds_devices
 from chimera.simulator.engines.times import Times
 from chimera.simulator.workload.workload import COMPUTE, RECEIVE, REDUCE, SEND, STEP, Message, Workload
 
@@ -24,7 +23,7 @@ class DeviceShares:
     start_up: int = 0
     """until its first computation begins, dispatch and host time for messages apart"""
     wait_forward: int = 0
-    """for an activation its producer had not sent yet, or, with messages that hold devices, its consumer not come to take"""
+    """for an activation its producer had not sent yet, or, with messages that hold devices, its consumer not taken"""
     wait_backward: int = 0
     """the same for a gradient"""
     transfer: int = 0

@@ -75,15 +75,15 @@ def fit(runs: Sequence[CalibrationRun]) -> Profile:
 
 
 def test_runs_that_agree_have_no_spread() -> None:
-    found = cross_validate(fit, calibration([1.0, 1.0, 1.0], STEADY, 5, seed=1), microbatch_size=1)
-    assert found.jitter.run_spread < 2e-3
+    profile = cross_validate(fit, calibration([1.0, 1.0, 1.0], STEADY, 5, seed=1), microbatch_size=1)
+    assert profile.jitter.run_spread < 2e-3
 
 
 def test_a_run_that_is_slower_than_the_others_say_is_a_spread() -> None:
     # GPipe is 3 % off what DAPPLE and Chimera say; DAPPLE is off what GPipe and Chimera say by 3 % at most, if
     # medians follow GPipe: the root mean square of the two is between 3 % / sqrt(2) and 3 %.
-    found = cross_validate(fit, calibration([1.03, 1.0, 1.0], STEADY, 5, seed=1), microbatch_size=1)
-    assert 0.03 / 2**0.5 - 0.002 <= found.jitter.run_spread <= 0.031
+    profile = cross_validate(fit, calibration([1.03, 1.0, 1.0], STEADY, 5, seed=1), microbatch_size=1)
+    assert 0.03 / 2**0.5 - 0.002 <= profile.jitter.run_spread <= 0.031
 
 
 @pytest.mark.parametrize("odd", [build("zb-h1", stages=2, microbatches=3), build("chimera", stages=2, microbatches=4)])

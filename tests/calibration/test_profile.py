@@ -13,7 +13,8 @@ from chimera.pipeline.setting import Setting
 from chimera.pipeline.timeline import Span, Timeline
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import Locality
-from tests.machines import MLP_TINY, layer_machine, rank_probes
+from tests.calibration.invented_probes import rank_probes
+from tests.machines import MLP_TINY, layer_machine
 
 
 def refit(
@@ -53,8 +54,8 @@ def test_a_machine_is_recovered_from_its_calibration_runs(stages: int, name: str
     machine = layer_machine(locality=locality)
     schedule = build(name, stages=stages, microbatches=12)  # a configuration that no calibration run has
     expected = simulate(schedule, machine, microbatch_size=4).metrics.iteration_ns
-    found = simulate(schedule, refit(machine, stages), microbatch_size=4).metrics.iteration_ns
-    assert found == pytest.approx(expected, rel=0.01)
+    predicted = simulate(schedule, refit(machine, stages), microbatch_size=4).metrics.iteration_ns
+    assert predicted == pytest.approx(expected, rel=0.01)
 
 
 def test_weight_gradients_behind_other_computations_are_told_apart_by_hand() -> None:
@@ -103,10 +104,10 @@ def test_it_is_recovered_from_runs_of_any_partition(partition: tuple[int, ...]) 
     schedule = build("dapple", stages=stages, microbatches=12)
     for judged in (partition, None):  # layers have costs of their own: another partition is predicted, too
         expected = simulate(schedule, machine, microbatch_size=4, partition=judged).metrics.iteration_ns
-        found = simulate(
+        predicted = simulate(
             schedule, refit(machine, stages, partition), microbatch_size=4, partition=judged
         ).metrics.iteration_ns
-        assert found == pytest.approx(expected, rel=0.01)
+        assert predicted == pytest.approx(expected, rel=0.01)
 
 
 def test_layers_keep_their_proportions_and_stages_their_measured_total() -> None:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chimera.calibration.measuring.short_runs import calibration_schedules
+from chimera.pipeline.actions import Kind
 from chimera.pipeline.schedules import build
 
 
@@ -31,7 +32,28 @@ def test_every_stage_and_device_gets_warm(stages: int) -> None:
 
 def test_recomputation_is_calibrated_where_it_is_judged() -> None:
     judged = build("dapple", stages=2, microbatches=5, recompute="all")
-    found = calibration_schedules(2, [judged])["calibration-recomputing"]
-    assert found.recompute and (found.name, found.microbatches) == ("dapple", 6)  # 5 are judged
+    run = calibration_schedules(2, [judged])["calibration-recomputing"]
+    assert run.recompute and (run.name, run.microbatches) == ("dapple", 6)  # 5 are judged
     assert "calibration-recomputing" not in calibration_schedules(2, [build("dapple", stages=2, microbatches=8)])
     assert "calibration-recomputing" in calibration_schedules(2)
+
+
+@given(st.integers(1, 8))
+def test_a_profile_for_any_schedule_is_calibrated_with_all_kinds_of_computation(stages: int) -> None:
+    runs = calibration_schedules(stages).values()
+    shown = {part.kind for item in runs for row in item.actions for action in row for part in action.parts}
+    assert shown == {Kind.F, Kind.B, Kind.I, Kind.W}
+    assert any(item.replicas > 1 for item in runs) == (stages % 2 == 0)  # Chimera wants an even depth
+
+
+@given(st.integers(1, 8), st.integers(1, 20))
+def test_calibration_runs_have_as_many_devices_as_what_is_judged(stages: int, microbatches: int) -> None:
+    judged = build("dapple", stages=stages, microbatches=microbatches)
+    assert {item.devices for item in calibration_schedules(stages, [judged]).values()} == {stages}
+
+
+def test_calibration_is_short() -> None:
+    # About three times as many micro-batches as devices: what costs more than that leaves fewer rounds to a budget
+    for stages in range(1, 9):
+        for label, item in calibration_schedules(stages).items():
+            assert item.microbatches <= max(3 * stages, 6), label

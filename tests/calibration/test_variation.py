@@ -1,7 +1,6 @@
 """Spreads that are known, drawn by the simulator, and found again in its timelines."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +32,7 @@ MACHINE = stage_machine(
 OWN = tuple(np.linspace(-0.06, 0.06, 33))  # uniform: standard deviation 0.12 / sqrt(12) = 0.0346
 
 
-def found(jitter: Jitter, seed: int = 1) -> Jitter:
+def refit(jitter: Jitter, seed: int = 1) -> Jitter:
     """What is fitted to drawn iterations of the calibration's own schedules."""
     observations = Observations()
     for number, schedule in enumerate(calibration_schedules(2).values()):
@@ -54,7 +53,7 @@ def deviation(quantiles: tuple[float, ...]) -> float:
 
 
 def test_a_machine_that_never_varies_has_no_jitter() -> None:
-    fitted = found(Jitter(action_quantiles=(0.0,) * 33))
+    fitted = refit(Jitter(action_quantiles=(0.0,) * 33))
     assert fitted == Jitter(action_quantiles=fitted.action_quantiles)
     assert max(map(abs, fitted.action_quantiles)) < 1e-3
 
@@ -64,7 +63,7 @@ def test_a_machine_that_never_varies_has_no_jitter() -> None:
 def test_iterations_devices_and_actions_are_told_apart(iteration: float, device: float) -> None:
     # The iterations' variance is what two devices have in common: its standard error over 4 x 200 iterations
     # is device^2 / sqrt(800), and two of them are the square of 0.008.
-    fitted = found(Jitter(action_quantiles=OWN, iteration_spread=iteration, device_spread=device))
+    fitted = refit(Jitter(action_quantiles=OWN, iteration_spread=iteration, device_spread=device))
     assert fitted.iteration_spread == pytest.approx(iteration, abs=0.008)
     assert fitted.device_spread == pytest.approx(device, abs=0.006)
     assert deviation(fitted.action_quantiles) == pytest.approx(0.0346, rel=0.1)
@@ -83,22 +82,21 @@ def test_nothing_is_counted_twice() -> None:
         ends = [engine.run(sample).end_ns for row in rows for sample in [drawn(workload, row)]]
         return float(np.std(ends) / np.mean(ends))
 
-    assert spread(found(truth)) == pytest.approx(spread(truth), rel=0.15)
+    assert spread(refit(truth)) == pytest.approx(spread(truth), rel=0.15)
 
 
 @pytest.mark.parametrize(
     ("field", "truth"), [("message_spread", 0.3), ("all_reduce_spread", 0.2), ("optimizer_spread", 0.1)]
 )
 def test_what_is_no_computation_has_a_spread_of_its_own(field: str, truth: float) -> None:
-    spread: dict[str, Any] = {field: truth}
-    fitted = found(Jitter(action_quantiles=(0.0,) * 33, **spread))
+    fitted = refit(replace(Jitter(action_quantiles=(0.0,) * 33), **{field: truth}))  # type: ignore[arg-type]
     assert getattr(fitted, field) == pytest.approx(truth, rel=0.15)
     others = {"message_spread", "all_reduce_spread", "optimizer_spread", "device_spread", "iteration_spread"} - {field}
     assert all(getattr(fitted, other) < 0.01 for other in others)
 
 
 def test_stragglers_are_no_drift() -> None:
-    fitted = found(Jitter(action_quantiles=OWN, straggler_probability=0.1, straggler_factor=1.5))
+    fitted = refit(Jitter(action_quantiles=OWN, straggler_probability=0.1, straggler_factor=1.5))
     # 1,600 device-iterations: standard error 0.0075
     assert fitted.straggler_probability == pytest.approx(0.1, abs=0.015)
     assert fitted.straggler_factor == pytest.approx(1.5, rel=0.05)
@@ -107,7 +105,7 @@ def test_stragglers_are_no_drift() -> None:
 
 
 def test_stalls_are_told_from_what_always_varies() -> None:
-    fitted = found(Jitter(action_quantiles=OWN, stalls_per_s=8.0, stall_ns=8 * MS))
+    fitted = refit(Jitter(action_quantiles=OWN, stalls_per_s=8.0, stall_ns=8 * MS))
     # About 600 stalls, exponential: standard error of their sum sqrt(2 / 600) = 6 %; those below a fifth of an
     # action are not told from its variation, (1 + x) exp(-x) = 97 % of the lost time (x = 2.2 ms / 8 ms) is.
     assert fitted.stalls_per_s * fitted.stall_ns == pytest.approx(8.0 * 8 * MS, rel=0.2)
@@ -116,7 +114,7 @@ def test_stalls_are_told_from_what_always_varies() -> None:
 
 
 def test_a_machine_without_stalls_shows_none() -> None:
-    assert found(Jitter(action_quantiles=OWN, iteration_spread=0.04)).stalls_per_s == 0
+    assert refit(Jitter(action_quantiles=OWN, iteration_spread=0.04)).stalls_per_s == 0
 
 
 def test_too_few_observations_show_no_variation() -> None:

@@ -19,7 +19,7 @@ from chimera.pipeline.schedules import build
 def test_every_gloo_thread_of_a_job_is_batch_and_the_rank_itself_is_not(tmp_path: Path) -> None:
     case = Case("chimera", schedule_json(build("chimera", stages=2, microbatches=2)), 2)
     job = Job(config_dict(model_config("mlp-tiny")), (case,))
-    for found in launch("tests.executor.targets:policies", job.payload(), ranks=2, output=tmp_path, deadline_s=60):
+    for found in launch("tests.executor.targets:policies", job.payload(), ranks=2, output=tmp_path, deadline_s=240):
         gloo = {name: classes for name, classes in found.items() if "gloo" in name}
         assert len(gloo) >= 2, "the event loop and the collectives' threads, by the names gloo gives them"
         assert {one for classes in gloo.values() for one in classes} == {os.SCHED_BATCH}

@@ -33,7 +33,7 @@ JOB = _job()
 
 
 def _train(job: Job, output: Path) -> Any:
-    return launch("chimera.executor.jobs.job:run_job", job.payload(), ranks=2, output=output, deadline_s=60)
+    return launch("chimera.executor.jobs.job:run_job", job.payload(), ranks=2, output=output, deadline_s=240)
 
 
 def _states(output: Path) -> list[Any]:
@@ -79,7 +79,7 @@ def test_killed_during_a_checkpoint_and_resumed(
 ) -> None:
     payload = {"job": JOB.payload(), "rank": rank, "at": at, "nth": nth}
     with pytest.raises(RunError, match=f"rank {rank} was killed by SIGKILL"):
-        launch("tests.executor.targets:train_and_die", payload, ranks=2, output=tmp_path, deadline_s=60)
+        launch("tests.executor.targets:train_and_die", payload, ranks=2, output=tmp_path, deadline_s=240)
     manifest = read_manifest(tmp_path)
     assert manifest is not None and manifest.step == left
     _train(replace(JOB, resume=True), tmp_path)

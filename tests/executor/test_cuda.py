@@ -88,6 +88,6 @@ def test_a_gpu_that_is_not_there_is_missed_in_one_line(tmp_path: Path) -> None:
             _job(["dapple"], 1).payload(),
             ranks=1,
             output=tmp_path,
-            deadline_s=60,
+            deadline_s=240,
             device="cuda",
         )

@@ -30,7 +30,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of four ranks handed over; cases of two ranks leave the others idle."""
     job = Job(config_dict(MODEL), CASES, warmup=0, memory=False)
     output = tmp_path_factory.mktemp("directions")
-    return launch("tests.executor.targets:channels", job.payload(), ranks=4, output=output, deadline_s=60)
+    return launch("tests.executor.targets:channels", job.payload(), ranks=4, output=output, deadline_s=240)
 
 
 def test_a_single_direction_keeps_torchs_own_group(ranks: list[dict[str, Any]]) -> None:

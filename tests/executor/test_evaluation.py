@@ -33,7 +33,7 @@ def test_every_placement_scores_as_one_process_does(tmp_path: Path) -> None:
         ).payload()
         for model, width, _ in CASES
     ]
-    ranks = launch("tests.executor.targets:scores", {"jobs": jobs}, ranks=4, output=tmp_path, deadline_s=60)
+    ranks = launch("tests.executor.targets:scores", {"jobs": jobs}, ranks=4, output=tmp_path, deadline_s=240)
     for number, (model, _, asked) in enumerate(CASES):
         for name in NAMES:
             parts = [rank[number][name] for rank in ranks if name in rank[number]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from chimera.calibration.measuring.probes.layer import LayerBench
 from chimera.executor.data import Source, check_source, microbatch
 from chimera.executor.jobs.cases import Case, Job
 from chimera.executor.jobs.results import losses
 from chimera.executor.modules import build_layers
 from chimera.executor.modules.family import torch_family
+from chimera.executor.ranks.clock import CpuClock
 from chimera.executor.ranks.launch import launch
 from chimera.pipeline.errors import InputError, UnknownNameError
 from chimera.pipeline.files.schedule_file import schedule_json
@@ -61,6 +65,69 @@ def test_its_inputs_are_its_own() -> None:
     assert torch.equal(batch.targets, batch.inputs.mean(1))
 
 
+def test_its_layers_can_be_measured() -> None:
+    job = Job(config_dict(MODEL), ()).payload()
+    bench = LayerBench(MODEL, 0, 4, job, torch.device("cpu"))
+    # Four samples of eight floats come in and go out; what tanh keeps is its output, which counts as that
+    memory = bench.watch_memory()
+    assert memory.activation_bytes == memory.output_bytes == 4 * 8 * 4
+    assert len(bench.time(CpuClock(), seconds=0).backward_ns) == 3
+
+
+PIPELINE_HALF = """
+from dataclasses import dataclass
+from chimera.pipeline.models.family import Family, ModelConfig, register
+from chimera.pipeline.models.layer import Layer
+
+@dataclass(frozen=True, slots=True)
+class Single(ModelConfig):
+    size: int
+
+def _layers(config):
+    return (Layer("only", "only", config.size + 1, 2 * config.size, config.size + 1, (1,)),)
+
+register(Family("single", Single, _layers, lambda config: (config.size,), presets=(Single("single-tiny", 4),)))
+"""
+TORCH_HALF = """
+from chimera.executor.data.features import FeatureInputs
+from chimera.executor.modules.family import TorchFamily, cross_entropy, register, score_classes
+from chimera.executor.modules.linear import Linear
+from chimera.pipeline.models import model_config
+
+register(
+    TorchFamily(
+        config=type(model_config("single-tiny")),
+        layer=lambda config, index: Linear(config.size, 1),
+        inputs=FeatureInputs("teacher"),
+        loss=cross_entropy,
+        score=score_classes,
+    )
+)
+"""
+USE = """
+import sys
+import chimera.pipeline.models as models
+import chimera.executor.modules as modules
+from chimera.executor.data import microbatch
+
+for package in (models, modules):  # as if the two files lay in the two folders
+    package.__path__.append(f"{sys.argv[1]}/{package.__name__}")
+config = models.model_config("single-tiny")
+(layer,) = modules.build_layers(config, [0], seed=0)
+batch = microbatch(config, 3, seed=0, iteration=0, number=0)
+modules.loss_of(config, layer(batch.inputs), batch.targets).backward()
+print(models.model_names()[-1], tuple(layer.weight.grad.shape))
+"""
+
+
+def test_two_files_are_found_by_their_folders(tmp_path: Path) -> None:
+    for package, text in (("chimera.pipeline.models", PIPELINE_HALF), ("chimera.executor.modules", TORCH_HALF)):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "single.py").write_text(text)
+    done = subprocess.run([sys.executable, "-c", USE, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "single-tiny (1, 4)", done.stderr
+
+
 @pytest.mark.multiprocess
 def test_it_trains_and_its_gradients_are_those_of_one_process(tmp_path: Path) -> None:
     cases = tuple(Case(name, schedule_json(item), 4) for name, item in SCHEDULES.items())
@@ -69,7 +136,7 @@ def test_it_trains_and_its_gradients_are_those_of_one_process(tmp_path: Path) ->
         config_dict(family_of(MODEL).narrow(MODEL)), cases, optimizer="sgd", learning_rate=1.0, dtype="float64"
     )
     payload = {"train": train.payload(), "verify": verify.payload()}
-    ranks = launch("tests.executor.toy_family:trained_and_verified", payload, ranks=2, output=tmp_path, deadline_s=60)
+    ranks = launch("tests.executor.toy_family:trained_and_verified", payload, ranks=2, output=tmp_path, deadline_s=240)
     for name in SCHEDULES:
         row = losses([rank["job"] for rank in ranks], name)
         assert sum(row[-10:]) < sum(row[:10]) / 4, name  # it learns

@@ -165,6 +165,6 @@ def test_the_comparison_sees_a_wrong_gradient(tmp_path: Path) -> None:
         job.payload(),
         ranks=2,
         output=tmp_path,
-        deadline_s=60,
+        deadline_s=240,
     )
     assert worst["wrong"] > 1e-4

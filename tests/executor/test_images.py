@@ -158,7 +158,7 @@ def test_fashion_mnist_is_read_as_its_authors_wrote_it(packed: bool, tmp_path: P
         ("train-images-idx3-ubyte", struct.pack(">II", 0x801, 5) + bytes(5), "3 dimensions"),
         ("t10k-labels-idx1-ubyte", struct.pack(">II", 0x801, 3) + bytes(2), "holds 2 values where its header says 3"),
         ("t10k-images-idx3-ubyte", b"", "does not begin"),
-        ("t10k-images-idx3-ubyte.gz", gzip.compress(bytes(100, mtime=0))[:15], "t10k-images-idx3-ubyte.gz"),
+        ("t10k-images-idx3-ubyte.gz", gzip.compress(bytes(100), mtime=0)[:15], "t10k-images-idx3-ubyte.gz"),
     ],
 )
 def test_a_damaged_idx_file_is_named(name: str, content: bytes, words: str, tmp_path: Path) -> None:

@@ -160,8 +160,8 @@ def _pace(stages: int, milliseconds: float) -> tuple[Pace, ...]:
 @pytest.mark.timing
 def test_paced_compute_takes_the_time_it_is_given(tmp_path: Path) -> None:
     # GPipe, F = 5 ms, B = 10 ms, D = 4, N = 4: (N + D - 1)(F + B) = 105 ms plus what messages cost,
-    # on however few cores; the bubble ratio is (D-1)/(N+D-1) = 3/7. Nothing is shorter than it is given; what is added by
-    # others that want the cores is least in the best iteration, and bounded by how much they want.
+    # on however few cores; the bubble ratio is (D-1)/(N+D-1) = 3/7. Nothing is shorter than it is given; what is added
+    # by others that want the cores is least in the best iteration, bounded by how much they want.
     results = _run([_case("gpipe", stages=4, pace=_pace(4, 5))], tmp_path, ranks=4, rounds=5)
     measured = timelines(results, "gpipe")
     spans = [span for t in measured for span in t.spans if span.stream == "compute"]

@@ -52,7 +52,7 @@ def _sizes(schedules: dict[str, Schedule], output: Path) -> dict[str, set[int]]:
     )
     job = Job(_model(max(each.stages for each in schedules.values())), cases, warmup=0, memory=False)
     ranks = max(each.devices for each in schedules.values())
-    results = launch("chimera.executor.jobs.job:run_job", job.payload(), ranks=ranks, output=output, deadline_s=60)
+    results = launch("chimera.executor.jobs.job:run_job", job.payload(), ranks=ranks, output=output, deadline_s=240)
     return {label: {t.size_bytes // MIB for t in timelines(results, label)[0].transfers} for label in schedules}
 
 
@@ -73,6 +73,6 @@ def test_doubled_forwards_send_64_mib_and_learn_what_one_process_learns(tmp_path
     assert "1RECV_F0+1" in {str(action) for action in lower(doubling).actions[1]}
     job = Job(_model(2), (Case("doubling", schedule_json(doubling), ROWS // 2),), optimizer="sgd", dtype="float64")
     found = launch(
-        "chimera.executor.verification.difference:difference", job.payload(), ranks=2, output=tmp_path, deadline_s=60
+        "chimera.executor.verification.difference:difference", job.payload(), ranks=2, output=tmp_path, deadline_s=240
     )
     assert max(rank["doubling"] for rank in found) < 1e-10

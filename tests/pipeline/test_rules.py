@@ -1,4 +1,4 @@
-"""What both worlds agree on: contexts by hand, pairs of messages, batches and split backwards against their definitions."""
+"""What both worlds agree on: contexts, pairs of messages, batches, split backwards against their definitions."""
 
 from __future__ import annotations
 

@@ -20,27 +20,18 @@ from chimera.simulator.costs.profile import LayerCost, LinkCost, Locality, Overh
 from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.workload import Workload
+from tests.machines import stage_machine
 from tests.sizes import examples
 
-SIZED = Profile(
-    "sized",
-    (
-        LayerCost(
-            "stage",
-            (
-                SizeCost(
-                    1,
-                    forward_ns=10,
-                    backward_ns=20,
-                    activation_bytes=100,
-                    boundary_bytes=8,
-                    forward_workspace_bytes=3,
-                    backward_workspace_bytes=5,
-                ),
-            ),
-        ),
-    ),
-    per_stage=True,
+SIZED = stage_machine(
+    10,
+    20,
+    size={
+        "activation_bytes": 100,
+        "boundary_bytes": 8,
+        "forward_workspace_bytes": 3,
+        "backward_workspace_bytes": 5,
+    },
     links={"local": LinkCost(1, 1e9)},
 )
 

@@ -14,33 +14,29 @@ from chimera.simulator import simulate
 from chimera.simulator.costs.durations import Durations
 from chimera.simulator.costs.profile import (
     AllReduceCost,
-    LayerCost,
     LinkCost,
     OptimizerCost,
     Overheads,
     Profile,
-    SizeCost,
 )
 from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.contention import contention
 from chimera.simulator.workload.workload import Workload
+from tests.machines import stage_machine
 
-COST = SizeCost(
-    1,
-    forward_ns=1000,
-    backward_ns=2100,
-    backward_input_ns=1100,
-    backward_weight_ns=900,
-    activation_bytes=500,
-    boundary_bytes=30,
-    forward_workspace_bytes=20,
-    backward_workspace_bytes=40,
-)
-PROFILE = Profile(
-    "sized",
-    (LayerCost("stage", (COST,), parameters=10, parameter_bytes=40),),
-    per_stage=True,
+PROFILE = stage_machine(
+    1000,
+    2100,
+    1100,
+    900,
+    size={
+        "activation_bytes": 500,
+        "boundary_bytes": 30,
+        "forward_workspace_bytes": 20,
+        "backward_workspace_bytes": 40,
+    },
+    parameters=10,
     links={"local": LinkCost(100, 1e9, 7, 11)},
     all_reduce=AllReduceCost(100, 1e9),
     optimizer=OptimizerCost(50, 1.0, 8),

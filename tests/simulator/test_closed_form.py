@@ -14,6 +14,7 @@ from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
 from chimera.simulator.predicting.conditions import Conditions
 from chimera.simulator.reasons.closed_form import ClosedForm, Undefined, closed_form, critical_counts, differences
+from tests.machines import stage_machine
 from tests.sizes import examples
 
 
@@ -57,9 +58,13 @@ def test_every_part_by_hand() -> None:
     B + p2p = 4100. Worker 0: one slot between, so 3900 + 8000; worker 1: 8000 + 8000 - 4100 = 11900.
     T = 2100 x 4 + 4100 x 6 + 11900 = 44900.
     """
-    layer = LayerCost("stage", (SizeCost(1, 1000, 2000, boundary_bytes=1000),), parameters=1000, parameter_bytes=4000)
-    profile = Profile(
-        "by hand", (layer,), per_stage=True, links={"local": LinkCost(100, 1e9)}, all_reduce=AllReduceCost(500, 1e9)
+    profile = stage_machine(
+        1000,
+        2000,
+        size={"boundary_bytes": 1000},
+        parameters=1000,
+        links={"local": LinkCost(100, 1e9)},
+        all_reduce=AllReduceCost(500, 1e9),
     )
     schedule = build("chimera", stages=4, microbatches=4, recompute=True)
     assert closed_form(schedule, profile, Conditions(width=2)) == (44_900, 4, 6, 1000, 3000, 1100, 11_900)

@@ -22,7 +22,7 @@ from chimera.simulator.costs.profile import (
     Topology,
 )
 from chimera.simulator.engines.direct import engine as reference
-from chimera.simulator.engines.direct.engine import TRANSPORTS, Transport
+from chimera.simulator.engines.exchanges import TRANSPORTS, Transport
 from chimera.simulator.predicting.conditions import Conditions, workload_under
 from chimera.simulator.reasons.critical_path import critical_path
 from chimera.simulator.reasons.time_shares import device_shares

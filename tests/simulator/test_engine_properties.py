@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,15 +20,14 @@ from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.durations import Durations
 from chimera.simulator.costs.profile import (
     AllReduceCost,
-    LayerCost,
     LinkCost,
     OptimizerCost,
     Overheads,
-    SizeCost,
     Topology,
 )
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.workload import Workload
+from tests.machines import stage_machine
 from tests.sizes import examples
 from tests.strategies import schedules as any_schedule
 
@@ -82,11 +82,9 @@ def test_latency_shifts_the_longest_path_exactly(schedule: Schedule, forward: in
     assert timeline.end_ns == longest_path(schedule, forward, backward, latency)
 
 
-def sized(link: LinkCost, forward: int = 1000, backward: int = 2000, boundary: int = 1000, **fields: object) -> Profile:
-    cost = SizeCost(1, forward, backward, boundary_bytes=boundary)
-    layer = LayerCost("stage", (cost,), parameters=10, parameter_bytes=40)
-    profile = Profile("sized", (layer,), per_stage=True, links={"local": link})
-    return replace(profile, **fields)  # type: ignore[arg-type]
+def sized(link: LinkCost, forward: int = 1000, backward: int = 2000, boundary: int = 1000, **fields: Any) -> Profile:
+    size = {"boundary_bytes": boundary}
+    return stage_machine(forward, backward, size=size, parameters=10, **({"links": {"local": link}} | fields))
 
 
 @settings(max_examples=examples(30), deadline=None)

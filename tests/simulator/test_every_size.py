@@ -11,19 +11,18 @@ from chimera.pipeline.lowering.lower import lower
 from chimera.pipeline.schedule import Schedule
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.durations import Durations
-from chimera.simulator.costs.profile import LayerCost, SizeCost
 from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.workload.workload import Workload
 from tests.grids import DEVICES, NAMES, admitted, some_counts
+from tests.machines import stage_machine
+from tests.sizes import ALL
+
+pytestmark = pytest.mark.timeout(1200 if ALL else 300)
 
 F, I, W = 300, 310, 290
 B = I + W
-SIZED = Profile(
-    "sized",
-    (LayerCost("stage", (SizeCost(1, F, B, I, W, activation_bytes=7, boundary_bytes=3),)),),
-    per_stage=True,
-)
+SIZED = stage_machine(F, B, I, W, size={"activation_bytes": 7, "boundary_bytes": 3})
 _TEMPORARY = {"activations", "buffers", "workspace"}
 
 

@@ -11,7 +11,7 @@ from chimera.pipeline.schedules import build
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.network_costs import LinkClass
 from chimera.simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, Overheads, SizeCost, Topology
-from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.engines.exchanges import Transport
 from chimera.simulator.reasons.explain import Explanation, explain_prediction
 
 BASE = Profile.uniform(forward=1000, backward=2000)

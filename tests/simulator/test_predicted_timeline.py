@@ -15,7 +15,7 @@ from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.schedules import build
 from chimera.simulator import Profile, simulate
 from chimera.simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, OptimizerCost, Overheads, SizeCost
-from chimera.simulator.engines.direct.engine import Transport
+from chimera.simulator.engines.exchanges import Transport
 from chimera.simulator.memory.events import memory_peak
 from tests.sizes import examples
 from tests.strategies import schedules

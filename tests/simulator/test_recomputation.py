@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 
 from chimera.pipeline.files.schedule_file import read_schedule, schedule_json
 from chimera.pipeline.schedules import build
-from chimera.simulator import Profile, simulate
-from chimera.simulator.costs.profile import LayerCost, SizeCost
+from chimera.simulator import simulate
+from tests.machines import stage_machine
 from tests.sizes import examples
 
 FORWARD, BACKWARD, ACTIVATIONS, INPUT = 1000, 2100, 500, 31
-COST = SizeCost(1, FORWARD, BACKWARD, activation_bytes=ACTIVATIONS, boundary_bytes=INPUT)
-PROFILE = Profile("sized", (LayerCost("stage", (COST,)),), per_stage=True, input_bytes_per_sample=INPUT)
+PROFILE = stage_machine(
+    FORWARD,
+    BACKWARD,
+    size={"activation_bytes": ACTIVATIONS, "boundary_bytes": INPUT},
+    input_bytes_per_sample=INPUT,
+)
 
 
 @settings(max_examples=examples(40), deadline=None)

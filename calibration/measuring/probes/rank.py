@@ -59,7 +59,7 @@ class RankProbes:
 def measure(context: RankContext, payload: Mapping[str, Any]) -> dict[str, Any]:
     """What `run_job` returns, and beside it `probes` (`RankProbes` as JSON) and `probe_s`, the seconds they took.
 
-    `payload` has `job` (see `chimera.executor.jobs.cases.Job`), `layers_per_stage`, `microbatch_size`, `probe_seconds`, the
+    `payload` has `job` (see `executor.jobs.cases.Job`), `layers_per_stage`, `microbatch_size`, `probe_seconds`, the
     sizes `message_bytes` and `reduce_bytes`, the `reduce_groups`, and `layers`: what is known of the
     layers of paced ranks (`LayerProbe` as JSON), None to measure them.
     """

@@ -34,7 +34,7 @@ class Weights:
 
     @property
     def levels(self) -> list[_Level]:
-        """First and last node, how many have two edges; then the sources of both edges and what they add, if anything."""
+        """First and last node, how many have two edges; then the sources of both edges and what they add, if any."""
         if self._levels is None:
             bounds, graph = self.graph.bounds, self.graph
             found = []

@@ -21,7 +21,7 @@ from chimera.pipeline.errors import InputError
 from chimera.simulator.draws.sampling import varies_between_devices
 from chimera.simulator.engines.compiled.graph import ALONE, Graph, Moments, graph_of
 from chimera.simulator.engines.compiled.levels import Weights, walk_levels, walk_nodes
-from chimera.simulator.engines.direct import engine as reference
+from chimera.simulator.engines.direct import engine as direct
 from chimera.simulator.engines.times import Times
 from chimera.simulator.workload.contention import contention
 from chimera.simulator.workload.workload import STEP, Workload
@@ -59,8 +59,8 @@ class CompiledWorkload:
         timed = [bool(collective.duration_ns) for collective in workload.collectives]
         self.graph: Graph = graph_of(workload.structure, tuple(queued), tuple(timed))
         if self.graph.stuck:
-            reference.run(workload)
-            raise AssertionError("the reference engine finishes what the compiled one cannot")
+            direct.run(workload)
+            raise AssertionError("the direct engine finishes what the compiled one cannot")
         try:
             self._cost(workload)
         except OverflowError:
@@ -71,7 +71,7 @@ class CompiledWorkload:
         """the nodes whose durations `chimera.simulator.draws.sampling.draw` draws, in the order of its columns"""
 
     def _cost(self, workload: Workload) -> None:
-        """Durations of the nodes and sums on the edges; raises OverflowError for those that might add up to too much."""
+        """Durations of the nodes and sums on the edges; raises OverflowError for those that may add up to too much."""
         graph, kinds = self.graph, workload.message_kinds
         wires = [(kind.send_overhead_ns, kind.receive_overhead_ns, kind.occupancy_ns) for kind in kinds]
         self._weights = Weights(graph, graph.sums(workload.profile.overheads.dispatch_ns, wires))
@@ -84,7 +84,7 @@ class CompiledWorkload:
         self._base = durations + self._weights.both
 
     def iteration_ns(self, work_ns: Integers) -> Integers:
-        """Iteration times for samples of durations, shape (samples, columns): see `chimera.simulator.draws.sampling.draw`."""
+        """Iteration times for samples of durations, shape (samples, columns): see `simulator.draws.sampling.draw`."""
         if len(work_ns) == 1:
             values, nodes = self._base.copy(), self._drawable[: work_ns.shape[1]]
             values[nodes] = work_ns[0] + self._weights.both[nodes]

@@ -1,1 +1,1 @@
-"""The reference engine: SimPy processes that follow a plan, on links and cores they share."""
+"""The direct engine: what the reference engine says, with clocks that run ahead of the events where they can."""

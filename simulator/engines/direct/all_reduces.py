@@ -8,17 +8,21 @@ from collections.abc import Generator
 from typing import Any
 
 import simpy
+from simpy.events import EventPriority
 
 from chimera.simulator.engines.direct.links import Links
 from chimera.simulator.engines.direct.sharing import Sharing
 from chimera.simulator.engines.times import Times
 from chimera.simulator.workload.workload import Workload
 
+_LATE = EventPriority(2)
+"""behind what devices do at a moment, and before links serve those that ask then"""
+
 
 class AllReduces:
     """The collectives of one simulated iteration; a device takes part in one at a time.
 
-    Among those that all members have launched, the first to become so starts first; with
+    Among those that all members have launched, the first to become so starts first (of equals: by stage); with
     `in_order` every device serves them in the order it launched them (blocking transports).
     """
 
@@ -37,7 +41,8 @@ class AllReduces:
         self._in_order = in_order
         self.launched = [0] * len(workload.collectives)
         self.finished = {number: env.event() for number in range(len(workload.collectives))}
-        self._ready: list[int] = []
+        self._ready: list[tuple[int, int, int]] = []
+        self._starting = False
         self._reducing = [False] * len(workload.ops)
         self._queues: list[list[int]] = [[] for _ in workload.ops]
 
@@ -46,15 +51,27 @@ class AllReduces:
         self.launched[number] += 1
         self._queues[device].append(number)
         if self.launched[number] == len(self._workload.collectives[number].members):
-            self._ready.append(number)
-            self._start_ready()
+            self._ready.append((int(self._env.now), self._workload.collectives[number].action.stage, number))
+            self._start_later()
 
-    def _start_ready(self) -> None:
-        for number in tuple(self._ready):
+    def _start_later(self) -> None:
+        """At the end of this moment, when all that become ready or free now are known."""
+        if not self._starting and self._ready:
+            self._starting = True
+            late = simpy.Event(self._env)
+            late._ok, late._value = True, None
+            assert late.callbacks is not None
+            late.callbacks.append(self._start_ready)
+            self._env.schedule(late, priority=_LATE)
+
+    def _start_ready(self, _: simpy.Event) -> None:
+        self._starting = False
+        for entry in sorted(self._ready):
+            number = entry[-1]
             members = self._workload.collectives[number].members
             if any(self._occupied(member, number) for member in members):
                 continue
-            self._ready.remove(number)
+            self._ready.remove(entry)
             for member in members:
                 self._reducing[member] = True
             self._env.process(self._reduce(number, members))
@@ -77,7 +94,7 @@ class AllReduces:
             self._reducing[member] = False
             self._queues[member].remove(number)
         self.finished[number].succeed()
-        self._start_ready()
+        self._start_later()
 
     def _worked(self, members: tuple[int, ...], work: int) -> simpy.Event:
         return self._env.timeout(work) if self._sharing is None else self._sharing.reduce(members, work)

@@ -1,4 +1,4 @@
-"""The reference engine: SimPy processes, one a device, that follow a plan literally.
+"""The direct engine: SimPy processes, one a device, whose clocks run ahead of the environment's where they can.
 
 A device works through its row. A computation starts when the device is free, its messages have
 arrived, the receive overheads are paid and the action is dispatched. A SEND costs its overhead and
@@ -10,10 +10,8 @@ the end of every computation; `chimera.simulator.engines.direct.sharing` adds ev
 down. Time is integer nanoseconds. When no event is left while a device has actions left, the devices
 wait for one another for ever, and that is reported.
 
-Semantics are those of `chimera.pipeline.soundness.deadlock`, and one more. Buffered: as above. Rendezvous: a SEND or RECV holds its
-device until the message has crossed the link, which starts when both stand there; batched: the same
-for a run of adjacent ones of one channel (peer and replica) together. Stream: posting holds nobody, but every device's
-messages are served in the order in which it posted them (`chimera.simulator.engines.direct.streams`).
+`chimera.simulator.engines.reference.device` says the same plainly and more slowly, moment by moment; what transports
+make wait stands in `chimera.simulator.engines.exchanges`.
 
 With buffered messages and private links every moment is a maximum of sums of durations: for a fixed
 order nothing that gets faster can make anything later. That need not hold where messages share a
@@ -22,31 +20,25 @@ NIC or all-reduces of partly different groups queue: who comes first may change.
 
 from __future__ import annotations
 
-__all__ = ["TRANSPORTS", "Transport", "run"]
+__all__ = ["run"]
 
 from collections.abc import Generator
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any
 
 import simpy
 
-from chimera.pipeline.soundness.replay import Semantics
 from chimera.simulator.engines.direct.all_reduces import AllReduces
-from chimera.simulator.engines.direct.exchanges import exchange_end, holds_devices
 from chimera.simulator.engines.direct.links import Links
 from chimera.simulator.engines.direct.sharing import Sharing, sharing_reason
 from chimera.simulator.engines.direct.streams import Streams
-from chimera.simulator.engines.direct.stuck import deadlock
+from chimera.simulator.engines.exchanges import Transport, exchange_end, holds_devices
+from chimera.simulator.engines.stuck import deadlock
 from chimera.simulator.engines.times import Times
 from chimera.simulator.workload.contention import contention
 from chimera.simulator.workload.workload import COMPUTE, RECEIVE, REDUCE, SEND, OpCode, Workload
 
 Steps = Generator[simpy.Event, Any, None]
-
-
-Transport = Literal[Semantics, "stream"]
-"""What a transport makes wait: `chimera.pipeline.soundness.deadlock`, or one stream a device (`chimera.simulator.engines.direct.streams`)."""
-TRANSPORTS: tuple[Transport, ...] = (*get_args(Semantics), "stream")
 
 
 def run(
@@ -96,7 +88,8 @@ class _Run:
             self.env.process(process(device))
         self.env.run()
         if any(place < len(ops) for place, ops in zip(self.position, self.workload.ops, strict=True)):
-            raise deadlock(self.workload, self.times, self.position, self.all_reduces, self.streams)
+            head = None if self.streams is None else self.streams.head
+            raise deadlock(self.workload, self.times, self.position, self.all_reduces.launched, head)
         ends = [end for _, end in self.times.reduces]
         self.times.end_ns = max([*self.clock, *ends]) + self.workload.profile.overheads.iteration_ns
         return self.times

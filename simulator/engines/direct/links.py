@@ -20,8 +20,8 @@ from chimera.simulator.costs.network import Network
 
 Claim = tuple[object, ...]
 """what orders those that ask at the same moment; no two are equal"""
-_LAST = EventPriority(2)
-"""behind everything else that happens at a moment"""
+_LAST = EventPriority(3)
+"""behind everything else that happens at a moment, all-reduces that start then included"""
 
 
 class Links:

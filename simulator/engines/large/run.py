@@ -2,7 +2,7 @@
 
 No plan and no graph are made, which take twenty times as long. What is covered (private links, one
 message an action, all-reduces that slow nobody down), every moment is a maximum of the device's
-last end and one message's arrival; `chimera.simulator.engines.compiled.longest_path` answers for everything else, and agrees to
+last end and one message's arrival; `engines.compiled.longest_path` answers for everything else, and agrees to
 the nanosecond (and `chimera.simulator.engines.large.memory` to the byte).
 """
 
