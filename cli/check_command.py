@@ -14,6 +14,7 @@ from chimera.cli.reports.output import note, print_json
 from chimera.pipeline.actions import Step
 from chimera.pipeline.errors import ScheduleError
 from chimera.pipeline.schedule import Schedule
+from chimera.pipeline.soundness.replay import Semantics
 
 HELP = """Judge a schedule file: soundness, and deadlock under a transport's semantics.
 
@@ -27,14 +28,6 @@ Examples:
 """
 
 
-class Semantics(StrEnum):
-    """What a transport makes wait."""
-
-    BUFFERED = "buffered"
-    RENDEZVOUS = "rendezvous"
-    BATCHED = "batched"
-
-
 class Dialect(StrEnum):
     """Which CSV spelling a file uses."""
 
@@ -46,7 +39,7 @@ class Dialect(StrEnum):
 def command(
     file: Path = typer.Argument(..., help="torch's CSV or our JSON; lowered or not."),
     placement: Path | None = typer.Option(None, "--placement", help="JSON file: placement[replica][stage] = device."),
-    semantics: Semantics = typer.Option(Semantics.BUFFERED, "--semantics", help="How sends and receives wait."),
+    semantics: Semantics = typer.Option("buffered", "--semantics", help="How sends and receives wait."),
     dialect: Dialect = typer.Option(Dialect.AUTO, "--dialect", help="CSV spelling: torch, or B/BW of older files."),
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
@@ -63,16 +56,16 @@ def command(
         schedule = parsed.schedule
         check(schedule)
         rows = parsed.rows if parsed.lowered else None
-        plan = plan_from(parsed, semantics.value)
+        plan = plan_from(parsed, semantics)
         rows = plan.actions
-        check_plan(plan, semantics.value)
+        check_plan(plan, semantics)
     except ScheduleError as error:
         if as_json:
             print_json(
                 {
                     "schema_version": 1,
                     "sound": False,
-                    "semantics": semantics.value,
+                    "semantics": semantics,
                     "device": error.device,
                     "position": error.position,
                     "reason": error.problem,
@@ -88,7 +81,7 @@ def command(
             {
                 "schema_version": 1,
                 "sound": True,
-                "semantics": semantics.value,
+                "semantics": semantics,
                 "stages": schedule.stages,
                 "devices": schedule.devices,
                 "microbatches": schedule.microbatches,
@@ -98,7 +91,7 @@ def command(
     else:
         print(
             f"sound: {schedule.stages} stages on {schedule.devices} devices, {schedule.microbatches} micro-batches, "
-            f"{actions} actions; no deadlock with {semantics.value} messages"
+            f"{actions} actions; no deadlock with {semantics} messages"
         )
 
 
