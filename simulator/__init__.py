@@ -1,7 +1,7 @@
 """Predicts when everything in a plan would happen on a machine described by a cost profile.
 
 See these files first: `costs.profile` (what things cost), `workload.workload` (a plan with costs),
-See these files first: `costs.profile` (what things cost), `workload` (a plan with costs), `engines.reference.device`
+`engines.reference.device` (the SimPy reference), `memory`, `predicting.predict` (the front door).
 """
 
 from __future__ import annotations
