@@ -58,7 +58,12 @@ def test_a_run_that_is_told_to_stop_keeps_its_losses(number: signal.Signals, tmp
     size = ("--stages", "2", "--microbatches", "2", "--steps", "100000", "--output", str(tmp_path))
     command = [sys.executable, "-m", "chimera", "run", "dapple", "--model", "mlp-tiny", *size]
     running = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a shell's background jobs ignore SIGINT
     )
     journals = [tmp_path / "ranks" / f"rank-{rank}.jsonl" for rank in range(2)]
     while not all(journal.exists() and journal.read_text().count("\n") > 5 for journal in journals):
