@@ -10,7 +10,7 @@ from typing import NamedTuple
 from chimera.pipeline.errors import ChimeraError, InputError
 from chimera.pipeline.schedule import Option, Schedule
 from chimera.pipeline.schedules import Entry, build, catalogue, entry
-from chimera.simulator.predicting.collector import collector_paused
+from chimera.simulator.workload.collector import collector_paused
 
 
 class LeftOut(NamedTuple):

@@ -20,7 +20,7 @@ from chimera.simulator.costs.what_if import check_links, check_slow, slowed
 from chimera.simulator.engines.choice import Engine, check_engine
 from chimera.simulator.engines.exchanges import TRANSPORTS, Transport
 from chimera.simulator.predicting.posting import posted_late
-from chimera.simulator.predicting.recent import Recent
+from chimera.simulator.workload.recent import Recent
 from chimera.simulator.workload.workload import Workload
 
 PLANS: Recent[tuple[Schedule, int, Transport], Plan] = Recent(16, 300_000)

@@ -17,16 +17,16 @@ from chimera.simulator.costs.profile import Profile
 from chimera.simulator.draws.intervals import sampled
 from chimera.simulator.draws.sampling import has_jitter
 from chimera.simulator.engines.choice import Engine, compiled_if, engine_for, interpreter
-from chimera.simulator.engines.direct.sharing import sharing_reason
 from chimera.simulator.engines.exchanges import Transport
-from chimera.simulator.engines.large import large_prediction
 from chimera.simulator.predicting.assumptions import assumptions
-from chimera.simulator.predicting.collector import collector_paused
 from chimera.simulator.predicting.conditions import PLAIN, Conditions, fitted, unrolled_workload, workload_under
+from chimera.simulator.predicting.large import large_prediction
 from chimera.simulator.predicting.predicted_timeline import predicted_timeline
 from chimera.simulator.predicting.prediction import Prediction
 from chimera.simulator.predicting.steady_state import SteadyState, iterations_for, steady_state
 from chimera.simulator.reasons.bounds import lower_bound_ns
+from chimera.simulator.workload.collector import collector_paused
+from chimera.simulator.workload.sharing import sharing_reason
 from chimera.simulator.workload.workload import Workload
 
 

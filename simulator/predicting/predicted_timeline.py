@@ -12,7 +12,7 @@ from chimera.pipeline.timeline import Timeline
 from chimera.simulator.engines.times import Times, computed_of, timeline_of
 from chimera.simulator.memory.events import memory_events, memory_peaks
 from chimera.simulator.predicting.assumptions import has_memory
-from chimera.simulator.predicting.collector import collector_paused
+from chimera.simulator.workload.collector import collector_paused
 from chimera.simulator.workload.workload import Workload
 
 

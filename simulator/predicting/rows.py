@@ -15,11 +15,11 @@ from chimera.pipeline.schedule import Plan, Schedule
 from chimera.simulator.costs.profile import Profile
 from chimera.simulator.costs.what_if import OutOfMemory
 from chimera.simulator.memory.capacity import exceeded
-from chimera.simulator.predicting.collector import collector_paused
 from chimera.simulator.predicting.conditions import PLANS, Conditions
 from chimera.simulator.predicting.predict import simulate
 from chimera.simulator.predicting.prediction import Prediction
 from chimera.simulator.predicting.steady_state import SteadyState
+from chimera.simulator.workload.collector import collector_paused
 from chimera.simulator.workload.structure import STRUCTURES
 
 Planned = Schedule | Plan

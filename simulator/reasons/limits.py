@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 from chimera.pipeline.actions import Step
 from chimera.simulator.costs.profile import AllReduceCost, LinkCost, Overheads, Profile
 from chimera.simulator.engines.choice import times_of
-from chimera.simulator.engines.direct.sharing import sharing_reason
 from chimera.simulator.engines.exchanges import Transport
+from chimera.simulator.workload.sharing import sharing_reason
 from chimera.simulator.workload.workload import COMPUTE, Workload
 
 Limit = Literal[

@@ -10,7 +10,7 @@ __all__ = ["contention"]
 
 from itertools import combinations
 
-from chimera.simulator.engines.direct.sharing import sharing_reason
+from chimera.simulator.workload.sharing import sharing_reason
 from chimera.simulator.workload.workload import REDUCE, Workload
 
 

@@ -18,7 +18,7 @@ from chimera.pipeline.actions import Action, Kind, Step
 from chimera.pipeline.errors import ScheduleError
 from chimera.pipeline.rules import RECEIVED_AS, Result, flow_of, receive_of
 from chimera.pipeline.schedule import Plan
-from chimera.simulator.predicting.recent import Recent
+from chimera.simulator.workload.recent import Recent
 
 
 class OpCode(IntEnum):

@@ -22,9 +22,9 @@ from chimera.simulator.costs.profile import (
     SizeCost,
     Topology,
 )
-from chimera.simulator.engines.large import prediction as large_prediction
 from chimera.simulator.engines.large.memory import peak_bytes
 from chimera.simulator.engines.large.run import run_large
+from chimera.simulator.predicting import large as large_prediction
 from chimera.simulator.predicting.predicted_timeline import PredictedTimeline
 from chimera.simulator.reasons.bounds import bound_ns
 from tests.sizes import examples

@@ -16,7 +16,7 @@ from chimera.simulator.costs.profile import AllReduceCost, LayerCost, LinkCost, 
 from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.direct import engine as reference
 from chimera.simulator.predicting import conditions
-from chimera.simulator.predicting.recent import Recent
+from chimera.simulator.workload.recent import Recent
 from chimera.simulator.workload.structure import STRUCTURES
 from chimera.simulator.workload.workload import Workload
 from tests.sizes import examples

@@ -17,7 +17,7 @@ from chimera.pipeline.schedules import build
 from chimera.simulator import Prediction, Profile, load_profile, simulate
 from chimera.simulator.costs.profile import Jitter, LayerCost, LinkCost, Overheads, SizeCost, require_profile
 from chimera.simulator.costs.profile_file import shipped
-from chimera.simulator.engines.large import prediction as large
+from chimera.simulator.predicting import large
 from tests.grids import NAMES
 
 PLAIN = (str, int, float, bool, type(None))

@@ -30,12 +30,13 @@ import simpy
 
 from chimera.simulator.engines.direct.all_reduces import AllReduces
 from chimera.simulator.engines.direct.links import Links
-from chimera.simulator.engines.direct.sharing import Sharing, sharing_reason
+from chimera.simulator.engines.direct.sharing import Sharing
 from chimera.simulator.engines.direct.streams import Streams
 from chimera.simulator.engines.exchanges import Transport, exchange_end, holds_devices
 from chimera.simulator.engines.stuck import deadlock
 from chimera.simulator.engines.times import Times
 from chimera.simulator.workload.contention import contention
+from chimera.simulator.workload.sharing import sharing_reason
 from chimera.simulator.workload.workload import COMPUTE, RECEIVE, REDUCE, SEND, OpCode, Workload
 
 Steps = Generator[simpy.Event, Any, None]

@@ -16,7 +16,6 @@ from typing import Any
 
 import simpy
 
-from chimera.simulator.engines.direct.sharing import sharing_reason
 from chimera.simulator.engines.exchanges import Transport, exchange_end, holds_devices
 from chimera.simulator.engines.reference.all_reduces import AllReduces
 from chimera.simulator.engines.reference.links import Links
@@ -25,6 +24,7 @@ from chimera.simulator.engines.reference.sharing import Sharing
 from chimera.simulator.engines.reference.transfers import Transfers
 from chimera.simulator.engines.stuck import deadlock
 from chimera.simulator.engines.times import Times
+from chimera.simulator.workload.sharing import sharing_reason
 from chimera.simulator.workload.workload import COMPUTE, REDUCE, SEND, STEP, Op, Workload
 
 Steps = Generator[simpy.Event, Any, None]

@@ -13,11 +13,11 @@ from chimera.simulator.engines.compiled.longest_path import CompiledWorkload
 from chimera.simulator.engines.large.memory import peak_bytes
 from chimera.simulator.engines.large.run import run_large
 from chimera.simulator.predicting.assumptions import assumptions, has_memory
-from chimera.simulator.predicting.collector import collector_paused
 from chimera.simulator.predicting.conditions import Conditions
 from chimera.simulator.predicting.predicted_timeline import predicted_timeline
 from chimera.simulator.predicting.prediction import Prediction
 from chimera.simulator.reasons.bounds import bound_ns
+from chimera.simulator.workload.collector import collector_paused
 from chimera.simulator.workload.workload import Workload
 
 _LARGE = 20_000
