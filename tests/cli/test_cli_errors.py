@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+import chimera.calibration.judging.validate
+import chimera.executor.training.run  # noqa: F401 - both bind what these tests replace for a while, before they do
 from chimera.simulator import Profile, save_profile
 
 SIZE = ("--stages", 4, "--microbatches", 4)
@@ -149,7 +151,8 @@ def test_an_unwritable_output_is_said_before_anything_is_computed(
         raise AssertionError("computed before the output was tried")
 
     monkeypatch.setattr("chimera.simulator.simulate", must_not_run)
-    monkeypatch.setattr("chimera.executor.ranks.launch.launch", must_not_run)
+    for user in ("executor.training.train", "executor.verification.gradients", "calibration.measuring.session"):
+        monkeypatch.setattr(f"chimera.{user}.launch", must_not_run)
     assert not complaints(chimera(*arguments, folder_under_a_file / "out.png"), "folder", "not a directory")
 
 
