@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["HELP", "command"]
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 
 import typer
@@ -13,6 +12,7 @@ import typer
 from chimera.cli.reports.output import note, print_json
 from chimera.pipeline.actions import Step
 from chimera.pipeline.errors import ScheduleError
+from chimera.pipeline.files.torch_csv import Dialect
 from chimera.pipeline.schedule import Schedule
 from chimera.pipeline.soundness.replay import Semantics
 
@@ -28,19 +28,11 @@ Examples:
 """
 
 
-class Dialect(StrEnum):
-    """Which CSV spelling a file uses."""
-
-    AUTO = "auto"
-    TORCH = "torch"
-    ZERO_BUBBLE = "zero-bubble"
-
-
 def command(
     file: Path = typer.Argument(..., help="torch's CSV or our JSON; lowered or not."),
     placement: Path | None = typer.Option(None, "--placement", help="JSON file: placement[replica][stage] = device."),
     semantics: Semantics = typer.Option("buffered", "--semantics", help="How sends and receives wait."),
-    dialect: Dialect = typer.Option(Dialect.AUTO, "--dialect", help="CSV spelling: torch, or B/BW of older files."),
+    dialect: Dialect = typer.Option("auto", "--dialect", help="CSV spelling: torch, or B/BW of older files."),
     as_json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Checks one file."""
@@ -52,7 +44,7 @@ def command(
     schedule: Schedule | None = None
     rows: Sequence[Sequence[Step]] | None = None
     try:
-        parsed = read_file(file, placement=where, dialect=dialect.value)
+        parsed = read_file(file, placement=where, dialect=dialect)
         schedule = parsed.schedule
         check(schedule)
         rows = parsed.rows if parsed.lowered else None
@@ -61,38 +53,30 @@ def command(
         check_plan(plan, semantics)
     except ScheduleError as error:
         if as_json:
-            print_json(
-                {
-                    "schema_version": 1,
-                    "sound": False,
-                    "semantics": semantics,
-                    "device": error.device,
-                    "position": error.position,
-                    "reason": error.problem,
-                    "remedy": error.remedy,
-                }
+            _print_verdict(
+                semantics,
+                False,
+                device=error.device,
+                position=error.position,
+                reason=error.problem,
+                remedy=error.remedy,
             )
         elif schedule is not None and (mark := _cell(error, schedule, rows)):
             note(text_grid(schedule, mark))
         raise
     actions = sum(map(len, schedule.actions))
     if as_json:
-        print_json(
-            {
-                "schema_version": 1,
-                "sound": True,
-                "semantics": semantics,
-                "stages": schedule.stages,
-                "devices": schedule.devices,
-                "microbatches": schedule.microbatches,
-                "actions": actions,
-            }
-        )
+        sizes = {"stages": schedule.stages, "devices": schedule.devices, "microbatches": schedule.microbatches}
+        _print_verdict(semantics, True, **sizes, actions=actions)
     else:
         print(
             f"sound: {schedule.stages} stages on {schedule.devices} devices, {schedule.microbatches} micro-batches, "
             f"{actions} actions; no deadlock with {semantics} messages"
         )
+
+
+def _print_verdict(semantics: Semantics, sound: bool, **more: object) -> None:
+    print_json({"schema_version": 1, "sound": sound, "semantics": semantics, **more})
 
 
 def _cell(error: ScheduleError, schedule: Schedule, rows: Sequence[Sequence[Step]] | None) -> tuple[int, int] | None:

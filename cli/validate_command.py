@@ -107,11 +107,8 @@ def command(
     if not is_leader():  # rank 0 has the same verdict, and tells it
         return 0
     _report(verdict, output, as_json=as_json)
-    note(
-        f"next: open {output / 'trace.json'} in Perfetto; "
-        f"chimera compare --stages {stages} --microbatches {microbatches} "
-        f"--profile {output / 'profile.json'}"
-    )
+    compared = f"chimera compare --stages {stages} --microbatches {microbatches} --profile {output / 'profile.json'}"
+    note(f"next: open {output / 'trace.json'} in Perfetto; {compared}")
     return 0 if verdict.passed and not verdict.too_noisy else 1
 
 

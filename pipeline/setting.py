@@ -25,7 +25,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from chimera.pipeline.errors import InputError, UnknownNameError
-from chimera.pipeline.grid import Grid
+from chimera.pipeline.grid import AXES, Grid
 from chimera.pipeline.learning_rate import LearningRate
 from chimera.pipeline.models import ModelConfig, config_dict, layers, model_config
 from chimera.pipeline.models.partition import Partition
@@ -102,8 +102,15 @@ class Work:
         return _WEIGHT_BYTES.get(self.precision, FLOAT32_BYTES)
 
     def check(self) -> None:
-        """Raises InputError, or UnknownNameError, for an optimizer or a precision that there is not."""
+        """Raises InputError, or UnknownNameError, for an optimizer or a precision that there is not.
+
+        Stages that recompute are the schedule's; here they would be passed over, and are refused.
+        """
         self.optimizer.check()
+        if self.recompute is not None:
+            raise InputError(
+                f"recompute {self.recompute} in a setting", "only a schedule says it yet", "build it with recompute="
+            )
         if self.precision not in PRECISIONS:
             raise UnknownNameError("precision", self.precision, PRECISIONS)
 
@@ -142,13 +149,20 @@ class Layout:
         return replace(self, grid=replace(self.grid, devices=max(each.devices for each in schedules)))
 
     def check(self) -> None:
-        """Raises InputError for a micro-batch of nothing, and for shards that cannot be executed yet."""
+        """Raises InputError for a micro-batch of nothing, and for what cannot be executed yet.
+
+        That are shards, tensor parts, another order of ranks, and a synchronisation that is not the schedule's own.
+        """
         if self.microbatch_size < 1:
             given = f"micro-batch size {self.microbatch_size}"
             raise InputError(given, "leaves nothing to compute", "give 1 or more samples")
         if self.optimizer_shards:
             given = f"optimizer shards {self.optimizer_shards}"
             raise InputError(given, "no optimizer is sharded yet", "give 0")
+        if self.grid.tensor > 1 or self.grid.order != AXES:
+            raise InputError(f"{self.grid!r}", "only whole devices in the default order are run yet", "give Grid(D, W)")
+        if self.sync is not None:
+            raise InputError(f"sync {self.sync} in a setting", "only a schedule says it yet", "build it with sync=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +186,10 @@ class Run:
             raise InputError("neither steps nor seconds", "training would never end", "give --steps or --seconds")
         if self.compute not in get_args(Compute):
             raise UnknownNameError("compute", self.compute, get_args(Compute))
+        if self.backend != "gloo":
+            raise InputError(
+                f"backend {self.backend!r}", "the device chooses it: gloo, and NCCL on GPUs", "leave it out"
+            )
 
 
 @dataclass(frozen=True)

@@ -93,15 +93,18 @@ class _Variables:
         return name in self._set
 
     def text(self, name: str, default: str = "") -> str:
+        """The value of a variable, without blanks around it."""
         return self._set.get(name, default)
 
     def one_of(self, name: str, words: tuple[str, ...]) -> None:
+        """Refuses a value that is none of these words, in any case; unset passes."""
         if self.text(name, words[0]).upper() not in words:
             raise InputError(
                 f"{name}={self.text(name)}", f"is none of {', '.join(words)}", f"unset {name}, or correct it"
             )
 
     def number(self, name: str, least: int, most: int | None = None, *, default: int) -> int:
+        """The value as a whole number from `least` to `most`; InputError names the variable and that range."""
         if name not in self._set:
             return default
         text = self._set[name]

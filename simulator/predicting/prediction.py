@@ -95,25 +95,9 @@ class Prediction:
         schedule, metrics = self.schedule, self.metrics
         low, median, high = self.interval_s or (None, None, None)
         peaks = [figures.peak_memory_bytes for figures in metrics.per_device if figures.peak_memory_bytes is not None]
-        return {
-            "schedule": schedule.name,
+        return self._figures() | {
             "options": ", ".join(f"{key}={value}" for key, value in schedule.options.items()),
             "profile": self.profile.name,
-            "stages": schedule.stages,
-            "devices": schedule.devices,
-            "microbatches": schedule.microbatches,
-            "width": self.width,
-            "microbatch_size": self.microbatch_size,
-            "engine": self.engine,
-            "iteration_s": metrics.iteration_ns / 1e9,
-            "pipeline_s": metrics.pipeline_ns / 1e9,
-            "ideal_s": metrics.ideal_ns / 1e9,
-            "lower_bound_s": self.lower_bound_s,
-            "bubble_ratio": metrics.bubble_ratio,
-            "bubble_over_ideal": metrics.bubble_over_ideal,
-            "bubble_longest_stage": metrics.bubble_longest_stage,
-            "utilisation": metrics.utilisation,
-            "throughput_samples_per_s": metrics.throughput_samples_per_s,
             "peak_memory_bytes": max(peaks, default=None),
             "peak_activations": max(self.peak_activations, default=None),
             "iteration_low_s": low,
@@ -121,13 +105,11 @@ class Prediction:
             "iteration_high_s": high,
         }
 
-    def as_json(self) -> dict[str, Any]:
-        """The object of `chimera simulate --json`: seconds, bytes, and everything that was assumed."""
+    def _figures(self) -> Record:
+        """What rows and the JSON object both say: sizes, and figures of the iteration in seconds."""
         schedule, metrics = self.schedule, self.metrics
-        document: dict[str, Any] = {
-            "schema_version": 1,
+        return {
             "schedule": schedule.name,
-            "options": dict(schedule.options),
             "stages": schedule.stages,
             "devices": schedule.devices,
             "microbatches": schedule.microbatches,
@@ -143,6 +125,15 @@ class Prediction:
             "bubble_longest_stage": metrics.bubble_longest_stage,
             "throughput_samples_per_s": metrics.throughput_samples_per_s,
             "utilisation": metrics.utilisation,
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of `chimera simulate --json`: seconds, bytes, and everything that was assumed."""
+        schedule = self.schedule
+        document: dict[str, Any] = {
+            "schema_version": 1,
+            **self._figures(),
+            "options": dict(schedule.options),
             "per_device": [self._device_json(device) for device in range(schedule.devices)],
             "assumptions": list(self.assumptions),
             "profile": {"name": self.profile.name, **self.profile.provenance},

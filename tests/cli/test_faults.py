@@ -50,7 +50,7 @@ INJECTED: dict[str, Callable[[Path], Ended]] = {
     "the given port is taken": given_port_taken,
     "the versions differ": versions_differ,
 }
-LATEST_S = 2.0 * DEADLINE_S
+LATEST_S = 1.15 * DEADLINE_S + 8 * DEADLINE_S / QUIET_DEADLINE_S
 """after the fault, where a deadline notices it: 1.15 deadlines (docs/faults.md), and what is left to be written"""
 
 

@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -137,3 +138,24 @@ def test_more_stages_than_layers_are_refused() -> None:
 
 def test_a_setting_is_one_line() -> None:
     assert repr(SETTING) == "<Setting mlp-tiny D=2 W=3 B=4 N=6, float32, real>"
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (lambda one: replace(one, work=replace(one.work, recompute=True)), "only a schedule says it yet"),
+        (lambda one: replace(one, layout=replace(one.layout, sync="eager")), "only a schedule says it yet"),
+        (lambda one: replace(one, layout=replace(one.layout, grid=Grid(2, tensor=2))), "only whole devices"),
+        (
+            lambda one: replace(one, layout=replace(one.layout, grid=Grid(2, 2, order=("copy", "pipeline")))),
+            "only whole devices",
+        ),
+        (lambda one: replace(one, run=replace(one.run, backend="nccl")), "the device chooses it"),
+    ],
+)
+def test_what_nobody_would_act_upon_is_refused_and_not_passed_over(
+    changed: Callable[[Setting], Setting], says: str
+) -> None:
+    SETTING.check()
+    with pytest.raises(InputError, match=says):
+        changed(SETTING).check()
