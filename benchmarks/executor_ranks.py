@@ -57,7 +57,7 @@ def _ours(item: Prepared) -> Turn:
 
 def _theirs(item: Prepared, kind: type[Any]) -> Turn:
     """One of torch's schedules over stages of the same weights, with torch's fused optimizer."""
-    schedule, rank = item.schedule, item.device
+    schedule, rank = item.schedule, item.place.device
     module = stage_module(item.config, item.cuts[rank], seed=item.job.seed, dtype=item.dtype)
     stage = PipelineStage(module, rank, schedule.stages, torch.device("cpu"))
     runtime = kind(stage, schedule.microbatches, loss_fn=lambda output, target: loss_of(item.config, output, target))
